@@ -1,0 +1,137 @@
+//! Every maximum, in one place, with the relations between them checked when the crate compiles.
+//!
+//! A limit bounds what bytes from a client, from Redis or from the configuration can make the
+//! filter hold or do. The last part of a name is its unit; counts have none.
+
+// Units and totals.
+
+/// Milli-units in one unit: units are integers of 1/1000 everywhere.
+pub const MILLI_PER_UNIT: u64 = 1_000;
+/// Greatest total of a counter, in milli-units: 9 × 10¹² units.
+pub const TOTAL_MAX_MILLI: u64 = 9_000_000_000_000_000;
+/// Greatest amount one request may cost on one meter, in milli-units: 10⁹ units.
+pub const REQUEST_MAX_MILLI: u64 = 1_000_000_000_000;
+/// First integer after which a double, and so Lua, no longer counts exactly.
+pub const DOUBLE_EXACT: u64 = 1 << 53;
+
+// Names.
+
+/// Longest slug of a meter, feature or plan, in bytes.
+pub const SLUG_MAX_BYTES: usize = 64;
+/// Longest id or caller's key in a document or header, in bytes.
+pub const ID_MAX_BYTES: usize = 256;
+/// Longest Envoy cluster name, Redis user name or environment variable name, in bytes.
+pub const NAME_MAX_BYTES: usize = 256;
+/// Longest prefix of the Redis names, in bytes.
+pub const REDIS_PREFIX_MAX_BYTES: usize = 64;
+/// Longest header name or query parameter that may carry a key, in bytes.
+pub const FIELD_NAME_MAX_BYTES: usize = 64;
+/// Longest authentication scheme, in bytes.
+pub const SCHEME_MAX_BYTES: usize = 32;
+/// Longest URL in the configuration, in bytes.
+pub const URL_MAX_BYTES: usize = 2_048;
+
+// Requests.
+
+/// Longest path with its query that a decision is made for, in bytes; Envoy's own limit is 60 KiB
+/// for all headers together.
+pub const PATH_MAX_BYTES: usize = 64 * 1_024;
+/// Longest path repeated in a refusal, in bytes.
+pub const INSTANCE_MAX_BYTES: usize = 1_024;
+/// Longest value of one member of an identity header, in bytes.
+pub const IDENTITY_VALUE_MAX_BYTES: usize = ID_MAX_BYTES;
+
+// Configuration.
+
+/// Longest filter configuration, in bytes.
+pub const CONFIGURATION_MAX_BYTES: usize = 1_024 * 1_024;
+/// Mistakes reported for one configuration; what follows is only counted.
+pub const MISTAKES_MAX: usize = 100;
+/// Rules in one configuration.
+pub const RULES_MAX: usize = 1_000;
+/// Methods in one rule.
+pub const METHODS_PER_RULE_MAX: usize = 32;
+/// Longest method, in bytes.
+pub const METHOD_MAX_BYTES: usize = 32;
+/// Longest path in a rule, in bytes.
+pub const RULE_PATH_MAX_BYTES: usize = 2_048;
+/// Meters in one rule.
+pub const METERS_PER_RULE_MAX: usize = 16;
+/// Required features in one rule.
+pub const REQUIRES_PER_RULE_MAX: usize = 16;
+/// Ranges in one `meterOnStatusCodes`.
+pub const STATUS_RANGES_MAX: usize = 64;
+/// Places a key may be taken from.
+pub const KEY_SOURCES_MAX: usize = 8;
+
+// Times and rates of the configuration.
+
+/// Shortest wait for an answer of Redis, in milliseconds.
+pub const REDIS_TIMEOUT_MIN_MS: u64 = 10;
+/// Longest wait for an answer of Redis, in milliseconds.
+pub const REDIS_TIMEOUT_MAX_MS: u64 = 10_000;
+/// Most calls to Redis per second, worker and node that a configuration may ask for.
+pub const CALLS_PER_SECOND_MAX: u64 = 10_000;
+/// Shortest time between two settles of a subscription, in milliseconds: one tick.
+pub const FLUSH_INTERVAL_MIN_MS: u64 = TICK_MAX_MS;
+/// Longest time that usage may stay unsettled, in milliseconds.
+pub const UNSETTLED_MAX_MS: u64 = 60_000;
+/// Longest life of a lease, in milliseconds.
+pub const LEASE_TTL_MAX_MS: u64 = 300_000;
+/// Longest wait of a request for units, in milliseconds.
+pub const WAIT_FOR_UNITS_MAX_MS: u64 = 10_000;
+/// Longest time without Redis during which known keys may go on, in seconds: 72 hours.
+pub const STALE_FOR_MAX_SECONDS: u64 = 72 * 3_600;
+/// Longest time between two ticks while anything waits, in milliseconds.
+pub const TICK_MAX_MS: u64 = 50;
+
+// A worker's memory.
+
+/// Access documents cached by a worker.
+pub const CACHED_KEYS_MAX: usize = 100_000;
+/// Memory for them, in bytes.
+pub const CACHED_KEYS_MAX_BYTES: usize = 64 * 1_024 * 1_024;
+/// Unknown keys remembered by a worker.
+pub const UNKNOWN_KEYS_MAX: usize = 10_000;
+/// How long an unknown key is remembered, in milliseconds.
+pub const UNKNOWN_KEY_TTL_MS: u64 = 10_000;
+
+// Calls to Redis.
+
+/// Keys looked up by one call.
+pub const LOOKUPS_PER_CALL_MAX: usize = 200;
+/// Subscriptions settled by a worker in a second.
+pub const SETTLES_PER_SECOND_MAX: usize = 2_000;
+
+// Replies of Redis.
+
+/// Longest line of a reply (a simple string, an error, a length), in bytes.
+pub const REPLY_LINE_MAX_BYTES: usize = 16 * 1_024;
+/// Longest bulk string of a reply, in bytes.
+pub const REPLY_BULK_MAX_BYTES: usize = 4 * 1_024 * 1_024;
+/// Values in one reply, counted through all its arrays.
+pub const REPLY_VALUES_MAX: usize = 65_536;
+/// Arrays within arrays in one reply.
+pub const REPLY_DEPTH_MAX: usize = 8;
+
+// A total that takes one more request is still exact in Lua.
+const _: () = assert!(TOTAL_MAX_MILLI + REQUEST_MAX_MILLI < DOUBLE_EXACT);
+const _: () = assert!(REQUEST_MAX_MILLI.is_multiple_of(MILLI_PER_UNIT));
+// Remembering garbage never takes more room than remembering customers.
+const _: () = assert!(UNKNOWN_KEYS_MAX <= CACHED_KEYS_MAX);
+const _: () = assert!(LOOKUPS_PER_CALL_MAX <= UNKNOWN_KEYS_MAX);
+// Each cached key may take a hash, an id and its windows.
+const _: () = assert!(CACHED_KEYS_MAX_BYTES / CACHED_KEYS_MAX >= 512);
+// Everything that waits does so in whole ticks, in this order.
+const _: () = assert!(FLUSH_INTERVAL_MIN_MS >= TICK_MAX_MS);
+const _: () = assert!(FLUSH_INTERVAL_MIN_MS <= UNSETTLED_MAX_MS);
+const _: () = assert!(UNSETTLED_MAX_MS <= LEASE_TTL_MAX_MS);
+const _: () = assert!(REDIS_TIMEOUT_MIN_MS <= REDIS_TIMEOUT_MAX_MS);
+const _: () = assert!(REDIS_TIMEOUT_MAX_MS <= LEASE_TTL_MAX_MS);
+// A rule's path fits into a request's, and a slug into an id.
+const _: () = assert!(RULE_PATH_MAX_BYTES <= PATH_MAX_BYTES);
+const _: () = assert!(INSTANCE_MAX_BYTES <= PATH_MAX_BYTES);
+const _: () = assert!(SLUG_MAX_BYTES <= ID_MAX_BYTES);
+// A worst-case cached document arrives in one bulk string.
+const _: () = assert!(REPLY_LINE_MAX_BYTES <= REPLY_BULK_MAX_BYTES);
+const _: () = assert!(LOOKUPS_PER_CALL_MAX <= REPLY_VALUES_MAX);
