@@ -14,6 +14,7 @@
 )]
 
 pub mod api_key;
+pub mod contract;
 pub mod limits;
 pub mod resp;
 pub mod units;

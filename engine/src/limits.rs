@@ -100,6 +100,10 @@ pub const UNKNOWN_KEY_TTL_MS: u64 = 10_000;
 
 /// Keys looked up by one call.
 pub const LOOKUPS_PER_CALL_MAX: usize = 200;
+/// Changes read by one call.
+pub const CHANGES_PER_CALL_MAX: usize = 4_000;
+/// Changes kept in the log; a worker that is further behind empties its cache.
+pub const CHANGES_KEPT_MAX: usize = 100_000;
 /// Subscriptions settled by a worker in a second.
 pub const SETTLES_PER_SECOND_MAX: usize = 2_000;
 
@@ -135,3 +139,6 @@ const _: () = assert!(SLUG_MAX_BYTES <= ID_MAX_BYTES);
 // A worst-case cached document arrives in one bulk string.
 const _: () = assert!(REPLY_LINE_MAX_BYTES <= REPLY_BULK_MAX_BYTES);
 const _: () = assert!(LOOKUPS_PER_CALL_MAX <= REPLY_VALUES_MAX);
+// An answer holds four values of each change, and a chain's few.
+const _: () = assert!(4 * CHANGES_PER_CALL_MAX + 16 <= REPLY_VALUES_MAX);
+const _: () = assert!(CHANGES_PER_CALL_MAX <= CHANGES_KEPT_MAX);

@@ -1,0 +1,62 @@
+//! The Lua scripts, each with the SHA-1 by which Redis knows it once it is loaded.
+
+use std::fmt::Write;
+
+use sha1::{Digest, Sha1};
+
+/// A script and its name in Redis's cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Script {
+    /// Opens a worker's call: the node's identity, the time, the change log.
+    Enter,
+    /// One batch of one worker for one chain of subscriptions.
+    Settle,
+    /// Writes one document and logs the change.
+    Publish,
+    /// Marks a store ready.
+    Open,
+    /// Reads what changed in one chain.
+    Drain,
+    /// Takes what the ledger holds off the list of changes.
+    Drained,
+    /// Removes a closed window.
+    Trim,
+}
+
+impl Script {
+    /// Every script, for whoever loads them.
+    pub const ALL: [Self; 7] = [
+        Self::Enter,
+        Self::Settle,
+        Self::Publish,
+        Self::Open,
+        Self::Drain,
+        Self::Drained,
+        Self::Trim,
+    ];
+
+    /// The Lua text.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Enter => include_str!("enter.lua"),
+            Self::Settle => include_str!("settle.lua"),
+            Self::Publish => include_str!("publish.lua"),
+            Self::Open => include_str!("open.lua"),
+            Self::Drain => include_str!("drain.lua"),
+            Self::Drained => include_str!("drained.lua"),
+            Self::Trim => include_str!("trim.lua"),
+        }
+    }
+
+    /// The SHA-1 of the text in hex, as `EVALSHA` takes it.
+    #[must_use]
+    pub fn sha1(self) -> String {
+        let mut hex = String::with_capacity(40);
+        for byte in Sha1::digest(self.text().as_bytes()) {
+            // Writing to a string cannot fail.
+            let _ = write!(hex, "{byte:02x}");
+        }
+        hex
+    }
+}
