@@ -15,6 +15,7 @@
 
 pub mod api_key;
 pub mod contract;
+pub mod lease;
 pub mod limits;
 pub mod resp;
 pub mod units;

@@ -45,8 +45,10 @@ pub const IDENTITY_VALUE_MAX_BYTES: usize = ID_MAX_BYTES;
 
 /// Longest filter configuration, in bytes.
 pub const CONFIGURATION_MAX_BYTES: usize = 1_024 * 1_024;
-/// Mistakes reported for one configuration; what follows is only counted.
+/// Mistakes reported for one configuration; further ones wait until these are mended.
 pub const MISTAKES_MAX: usize = 100;
+/// Fields of one object of it.
+pub const FIELDS_PER_OBJECT_MAX: usize = 64;
 /// Rules in one configuration.
 pub const RULES_MAX: usize = 1_000;
 /// Methods in one rule.
@@ -104,6 +106,18 @@ pub const LOOKUPS_PER_CALL_MAX: usize = 200;
 pub const CHANGES_PER_CALL_MAX: usize = 4_000;
 /// Changes kept in the log; a worker that is further behind empties its cache.
 pub const CHANGES_KEPT_MAX: usize = 100_000;
+/// How long a counted batch is kept in case Redis loses it, in milliseconds.
+pub const BATCH_RETAINED_MS: u64 = 10_000;
+/// Counted batches kept for one chain.
+pub const BATCHES_RETAINED_MAX: usize = 1_024;
+/// Batches of one chain sent again in one call.
+pub const BATCHES_PER_CALL_MAX: usize = 64;
+/// How long Redis recognises a worker's last batch, in milliseconds: 24 hours.
+pub const WORKER_RECORD_TTL_MS: u64 = 24 * 3_600 * 1_000;
+/// After how long in doubt a batch is given up, in milliseconds: 23 hours.
+pub const BATCH_IN_DOUBT_MAX_MS: u64 = 23 * 3_600 * 1_000;
+/// After how long without use a worker forgets a chain, in milliseconds: 12 hours.
+pub const CHAIN_IDLE_MAX_MS: u64 = 12 * 3_600 * 1_000;
 /// Subscriptions settled by a worker in a second.
 pub const SETTLES_PER_SECOND_MAX: usize = 2_000;
 
@@ -132,6 +146,8 @@ const _: () = assert!(FLUSH_INTERVAL_MIN_MS <= UNSETTLED_MAX_MS);
 const _: () = assert!(UNSETTLED_MAX_MS <= LEASE_TTL_MAX_MS);
 const _: () = assert!(REDIS_TIMEOUT_MIN_MS <= REDIS_TIMEOUT_MAX_MS);
 const _: () = assert!(REDIS_TIMEOUT_MAX_MS <= LEASE_TTL_MAX_MS);
+// Whatever an object may list fits into its fields.
+const _: () = assert!(METERS_PER_RULE_MAX <= FIELDS_PER_OBJECT_MAX);
 // A rule's path fits into a request's, and a slug into an id.
 const _: () = assert!(RULE_PATH_MAX_BYTES <= PATH_MAX_BYTES);
 const _: () = assert!(INSTANCE_MAX_BYTES <= PATH_MAX_BYTES);
@@ -142,3 +158,7 @@ const _: () = assert!(LOOKUPS_PER_CALL_MAX <= REPLY_VALUES_MAX);
 // An answer holds four values of each change, and a chain's few.
 const _: () = assert!(4 * CHANGES_PER_CALL_MAX + 16 <= REPLY_VALUES_MAX);
 const _: () = assert!(CHANGES_PER_CALL_MAX <= CHANGES_KEPT_MAX);
+// A worker gives a batch up, and forgets a chain, before Redis forgets its number.
+const _: () = assert!(BATCH_IN_DOUBT_MAX_MS < WORKER_RECORD_TTL_MS);
+const _: () = assert!(CHAIN_IDLE_MAX_MS < BATCH_IN_DOUBT_MAX_MS);
+const _: () = assert!(BATCH_RETAINED_MS < CHAIN_IDLE_MAX_MS);

@@ -165,6 +165,15 @@ pub enum Order {
     Restart,
 }
 
+/// Where consumed units came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Funding {
+    /// A lease of the worker, which is smaller by them from then on.
+    Leased,
+    /// No lease: a window without a limit, a key that is never refused, or a time without Redis.
+    Unleased,
+}
+
 /// One line of a batch; units are integers of 1/1000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry<'a> {
@@ -178,6 +187,8 @@ pub enum Entry<'a> {
         key: &'a str,
         /// How many.
         milli: u64,
+        /// Where they came from.
+        funding: Funding,
     },
     /// Leased units that were not spent.
     Returned {
@@ -214,8 +225,12 @@ impl Entry<'_> {
                 hour,
                 key,
                 milli,
+                funding,
             } => command
-                .word("c")
+                .word(match funding {
+                    Funding::Leased => "c",
+                    Funding::Unleased => "u",
+                })
                 .word(window)
                 .word(hour.to_string())
                 .word(key)

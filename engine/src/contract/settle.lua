@@ -5,7 +5,8 @@
 -- ARGV: 1 tagged prefix   2 chain ('' when the key's record names it)   3 worker   4 sequence number (0: look only)
 --       5 version of the access document the worker has   6 'next' or 'restart' (accept any later number)
 --       7 'hold' or 'return'   8 lease time in ms, then the batch:
---       'c', window, hour, key, units      consumed
+--       'c', window, hour, key, units      consumed from a lease
+--       'u', window, hour, key, units      consumed without one
 --       'r', window, units                 returned
 --       'd', window, units                 declared: what the worker holds after this batch
 --       'w', meter, window, need, want     wanted: `need` by requests that wait, up to `want` in all; window '' is the current one
@@ -73,7 +74,6 @@ local function gives_up(window, units)
 end
 
 local function consume(window, hour, key, units)
-  gives_up(window, units)
   local field = 'h/' .. window .. '/' .. hour .. '/' .. key
   add(field, units)
   if redis.call('HINCRBY', usage, 'c/' .. window, whole(units)) == units then
@@ -202,7 +202,10 @@ else
   local at = 9
   while ARGV[at] do
     local kind = ARGV[at]
-    if kind == 'c' then
+    if kind == 'c' or kind == 'u' then
+      if kind == 'c' then
+        gives_up(ARGV[at + 1], tonumber(ARGV[at + 4]))
+      end
       consume(ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], tonumber(ARGV[at + 4]))
       at = at + 5
     elseif kind == 'r' then

@@ -1,0 +1,388 @@
+//! One chain of subscriptions as one worker sees it: its document, its windows, its batches.
+
+use std::rc::Rc;
+
+use super::batch::{Batch, Sequence, Wanted};
+use super::{LeaseRules, Window};
+use crate::api_key::Tag;
+use crate::contract::call::{Outcome, Receipt};
+use crate::contract::{AccessDocument, Entitlement, WindowId};
+use crate::limits::BATCH_RETAINED_MS;
+
+/// What waiting requests need of one window, in thousandths of a unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// The window.
+    pub window: Rc<str>,
+    /// In all.
+    pub milli: u64,
+}
+
+/// What an answer of Redis did to a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settlement {
+    /// The batch counts.
+    Counted,
+    /// Redis lost batches; they are sent again.
+    SendAgain,
+    /// The batch counts, but the document that came with it cannot be read.
+    BadDocument,
+}
+
+/// A worker's part in one chain of subscriptions.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    /// The id of the first subscription.
+    pub id: Rc<str>,
+    /// Where the chain's state stands in Redis.
+    pub tag: Tag,
+    /// Windows the worker has touched.
+    pub windows: Vec<Window>,
+    document: Option<Rc<AccessDocument>>,
+    stale: bool,
+    sequence: Sequence,
+    unsettled_since_ms: Option<u64>,
+    last_batch_ms: u64,
+    retained_ms: u64,
+    paused_until_ms: u64,
+    declares: bool,
+}
+
+impl Chain {
+    /// A chain whose last batch of this worker, if Redis knows one, has number `last`.
+    #[must_use]
+    pub fn new(id: Rc<str>, tag: Tag, last: u64) -> Self {
+        Self {
+            id,
+            tag,
+            windows: Vec::new(),
+            document: None,
+            stale: true,
+            sequence: Sequence::from_last(last),
+            unsettled_since_ms: None,
+            last_batch_ms: 0,
+            retained_ms: 0,
+            paused_until_ms: 0,
+            declares: false,
+        }
+    }
+
+    /// The document, unless it changed since it was read.
+    #[must_use]
+    pub const fn document(&self) -> Option<&Rc<AccessDocument>> {
+        if self.stale {
+            None
+        } else {
+            self.document.as_ref()
+        }
+    }
+
+    /// The document even if a newer one is known to exist, for a time without Redis.
+    #[must_use]
+    pub const fn last_document(&self) -> Option<&Rc<AccessDocument>> {
+        self.document.as_ref()
+    }
+
+    /// Version of the document the worker has, 0 for none.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.document
+            .as_ref()
+            .map_or(0, |document| document.version)
+    }
+
+    /// Notes that the document changed to `version`.
+    pub fn changed(&mut self, version: u64) {
+        if version > self.version() {
+            self.stale = true;
+        }
+    }
+
+    /// Notes that the document may have changed, and that Redis may have forgotten what the worker holds.
+    pub fn distrust(&mut self) {
+        self.stale = true;
+        self.paused_until_ms = 0;
+        self.declares =
+            self.sequence.retains() || self.windows.iter().any(|window| window.held() > 0);
+        for window in &mut self.windows {
+            window.ask_again();
+        }
+    }
+
+    /// Whether Redis grants nothing on hard limits for now.
+    #[must_use]
+    pub const fn is_paused(&self, now_ms: u64) -> bool {
+        now_ms < self.paused_until_ms
+    }
+
+    /// Whether a batch is in doubt.
+    #[must_use]
+    pub fn in_doubt(&self) -> bool {
+        self.sequence.in_doubt()
+    }
+
+    /// Batches given up, ever.
+    #[must_use]
+    pub const fn lost_batches(&self) -> u64 {
+        self.sequence.lost_batches()
+    }
+
+    /// Since when usage waits to be settled.
+    #[must_use]
+    pub const fn unsettled_since_ms(&self) -> Option<u64> {
+        self.unsettled_since_ms
+    }
+
+    /// Whether nothing would be lost if the worker forgot the chain.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.sequence.is_settled() && self.windows.iter().all(Window::is_idle)
+    }
+
+    /// The worker's part in a window, made when it is first touched.
+    pub fn window(&mut self, epoch: u32, meter: &str, window: &crate::contract::Window) -> usize {
+        let found = self.windows.iter().position(|known| {
+            known.start_ms == window.start_ms && known.epoch == epoch && *known.meter == *meter
+        });
+        found.unwrap_or_else(|| {
+            let id = AccessDocument::window_id(epoch, meter, window).to_string();
+            let mut new = Window::new(
+                id.into(),
+                meter.into(),
+                epoch,
+                window.start_ms,
+                window.end_ms,
+            );
+            new.limit = window.limit.map(crate::units::Units::milli);
+            new.included = window.included.map(crate::units::Units::milli);
+            self.windows.push(new);
+            self.windows.len() - 1
+        })
+    }
+
+    /// Notes that usage was consumed at `now_ms`.
+    pub const fn note_usage(&mut self, now_ms: u64) {
+        if self.unsettled_since_ms.is_none() {
+            self.unsettled_since_ms = Some(now_ms);
+        }
+    }
+
+    /// When the chain next has something to say without being asked.
+    #[must_use]
+    pub fn due_ms(&self, rules: &LeaseRules) -> Option<u64> {
+        if self.in_doubt() || self.declares {
+            return Some(0);
+        }
+        let usage_ms = self.unsettled_since_ms.map(|since_ms| {
+            if self.windows.iter().any(Window::is_half_spent) {
+                since_ms
+            } else {
+                since_ms + rules.max_unsettled_ms
+            }
+        });
+        let leases_ms = self
+            .windows
+            .iter()
+            .filter_map(|window| window.give_back_due_ms(rules));
+        let returned_ms = self
+            .windows
+            .iter()
+            .any(Window::has_unsent)
+            .then_some(u64::MAX);
+        let batch_ms = leases_ms
+            .chain(usage_ms)
+            .chain(returned_ms.map(|_| self.last_batch_ms + rules.max_unsettled_ms))
+            .min()
+            .map(|due_ms| due_ms.max(self.last_batch_ms + rules.flush_interval_ms));
+        let forget_ms = self
+            .sequence
+            .retains()
+            .then_some(self.retained_ms + BATCH_RETAINED_MS);
+        batch_ms.into_iter().chain(forget_ms).min()
+    }
+
+    /// Makes the next batch, unless one is in doubt or there is nothing to say.
+    pub fn prepare(&mut self, needs: &[Need], now_ms: u64, rules: &LeaseRules) {
+        while let Some(given_up) = self.sequence.give_up(now_ms) {
+            self.acknowledge(&given_up);
+        }
+        if self.in_doubt() {
+            return;
+        }
+        let mut batch = Batch::default();
+        for window in &mut self.windows {
+            window.give_back(now_ms, rules);
+            let touched = window.has_unsent();
+            window.drain_into(&mut batch);
+            let need = needs
+                .iter()
+                .find(|need| need.window == window.id)
+                .map_or(0, |need| need.milli);
+            let want = window.want(now_ms);
+            if touched || need > 0 {
+                batch.wanted.push(Wanted {
+                    meter: Rc::clone(&window.meter),
+                    window: Rc::clone(&window.id),
+                    need,
+                    want,
+                });
+            }
+            if self.declares {
+                batch.declared.push((Rc::clone(&window.id), window.held()));
+            }
+        }
+        self.unsettled_since_ms = None;
+        if batch.entries().next().is_some() || self.stale {
+            self.declares = false;
+            self.last_batch_ms = now_ms;
+            self.sequence.push(batch, now_ms);
+        }
+    }
+
+    /// What goes out now.
+    pub fn to_send(&self) -> impl Iterator<Item = &Batch> {
+        self.sequence.to_send()
+    }
+
+    /// Takes in the answer to the oldest batch in doubt. `store` counts the identities Redis has had.
+    pub fn settle(
+        &mut self,
+        receipt: &Receipt<'_>,
+        now_ms: u64,
+        store: u32,
+        rules: &LeaseRules,
+    ) -> Settlement {
+        self.paused_until_ms = now_ms + receipt.paused_ms;
+        let Some(batch) = self
+            .sequence
+            .settle(receipt.outcome, receipt.last, now_ms, store)
+        else {
+            self.declares = true;
+            return Settlement::SendAgain;
+        };
+        self.retained_ms = now_ms;
+        self.acknowledge(&batch);
+        let read = self.read_document(receipt);
+        match receipt.outcome {
+            Outcome::Applied | Outcome::Repeated => self.learn(receipt, &batch, now_ms, rules),
+            Outcome::Gap | Outcome::Stale => self.declares = true,
+        }
+        read
+    }
+
+    /// Takes in the first answer of all, to a look-up by key that was sent at `sent_ms`.
+    pub fn learn_first(
+        &mut self,
+        receipt: &Receipt<'_>,
+        batch: Batch,
+        now_ms: u64,
+        store: u32,
+        rules: &LeaseRules,
+    ) -> Settlement {
+        let sent_ms = batch.first_sent_ms;
+        self.sequence.push(batch, sent_ms);
+        self.settle(receipt, now_ms, store, rules)
+    }
+
+    /// Lets go of batches Redis has had for long enough, given when it last answered.
+    pub fn forget(&mut self, answered_ms: u64, store: u32) {
+        self.sequence.forget(answered_ms, store);
+        self.retained_ms = answered_ms;
+    }
+
+    /// Drops windows that are over and settled; `business_ms` is unix time.
+    pub fn drop_windows_ended_before(&mut self, business_ms: i64) {
+        self.windows
+            .retain(|window| !window.is_idle() || window.end_ms >= business_ms);
+    }
+
+    fn acknowledge(&mut self, batch: &Batch) {
+        for consumed in &batch.consumed {
+            let known = self
+                .windows
+                .iter_mut()
+                .find(|window| window.id == consumed.window);
+            if let Some(window) = known {
+                window.acknowledge(consumed.milli);
+            }
+        }
+    }
+
+    fn read_document(&mut self, receipt: &Receipt<'_>) -> Settlement {
+        if let Some(bytes) = receipt.document {
+            let Ok(document) = serde_json::from_slice::<AccessDocument>(bytes) else {
+                return Settlement::BadDocument;
+            };
+            self.adopt(document);
+        }
+        self.stale = self.document.is_none() || self.version() != receipt.version;
+        Settlement::Counted
+    }
+
+    fn adopt(&mut self, document: AccessDocument) {
+        for window in &mut self.windows {
+            let described = document
+                .terms
+                .iter()
+                .filter(|term| term.epoch == window.epoch);
+            let described = described
+                .filter_map(|term| match term.entitlements.get(&*window.meter) {
+                    Some(Entitlement::Metered { windows }) => Some(windows),
+                    Some(Entitlement::Boolean | Entitlement::Static { .. }) | None => None,
+                })
+                .flatten()
+                .find(|described| described.start_ms == window.start_ms);
+            if let Some(described) = described {
+                window.limit = described.limit.map(crate::units::Units::milli);
+                window.included = described.included.map(crate::units::Units::milli);
+                window.end_ms = described.end_ms;
+            }
+            window.ask_again();
+        }
+        self.document = Some(Rc::new(document));
+    }
+
+    fn learn(&mut self, receipt: &Receipt<'_>, batch: &Batch, now_ms: u64, rules: &LeaseRules) {
+        for state in &receipt.windows {
+            let Some(index) = self.window_of(state.window) else {
+                continue;
+            };
+            let window = &mut self.windows[index];
+            let need = batch
+                .wanted
+                .iter()
+                .find(|wanted| {
+                    wanted.window == window.id
+                        || (wanted.window.is_empty() && wanted.meter == window.meter)
+                })
+                .map_or(0, |wanted| wanted.need);
+            window.learn(
+                state,
+                need,
+                batch.first_sent_ms,
+                now_ms,
+                rules.flush_interval_ms,
+            );
+        }
+    }
+
+    fn window_of(&mut self, id: &str) -> Option<usize> {
+        if let Some(known) = self.windows.iter().position(|window| *window.id == *id) {
+            return Some(known);
+        }
+        // The first answer names windows by Redis's clock.
+        let id: WindowId = id.parse().ok()?;
+        let document = Rc::clone(self.document.as_ref()?);
+        let described = document
+            .terms
+            .iter()
+            .filter(|term| term.epoch == id.epoch)
+            .filter_map(|term| match term.entitlements.get(&id.meter) {
+                Some(Entitlement::Metered { windows }) => Some(windows),
+                Some(Entitlement::Boolean | Entitlement::Static { .. }) | None => None,
+            })
+            .flatten()
+            .find(|window| window.start_ms == id.start_ms)?;
+        Some(self.window(id.epoch, &id.meter, described))
+    }
+}
