@@ -146,7 +146,7 @@ need_wasm_runner() {
   folder=$CACHE/wasm-bindgen-$version
   if [ ! -x "$folder/bin/$runner" ]; then
     say "installing $runner $version"
-    cargo install --quiet --locked --root "$folder" --bin "$runner" wasm-bindgen-cli@"$version"
+    cargo install --quiet --no-default-features --root "$folder" --bin "$runner" wasm-bindgen-cli@"$version" >&2
   fi
   export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=$folder/bin/$runner
 }

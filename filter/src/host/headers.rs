@@ -1,0 +1,170 @@
+//! Headers of requests and responses, and answers in the upstream's place.
+
+use super::{Refused, abi};
+
+/// One of Envoy's header maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Map {
+    /// The request on its way to the upstream.
+    Request = 0,
+    /// The response on its way to the client.
+    Response = 2,
+    /// The answer to a call of `dispatch`.
+    CallAnswer = 6,
+}
+
+/// All headers of a map, fetched in one call and left as they came: names in lower case, a repeated
+/// header once per line, pseudo headers with their colon.
+#[derive(Debug, Default)]
+pub struct Headers {
+    bytes: Vec<u8>,
+}
+
+impl Headers {
+    /// Names and values in their order. What does not have the host's form ends it.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let (sizes, texts) = self.split().unwrap_or_default();
+        Pairs { sizes, texts }
+    }
+
+    /// The first value of a header, named in lower case.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.iter()
+            .find(|(candidate, _)| *candidate == name.as_bytes())
+            .map(|(_, value)| value)
+    }
+
+    /// The host's form: a count, so many pairs of sizes, so many names and values that each end in a zero byte.
+    fn split(&self) -> Option<(&[u8], &[u8])> {
+        let (count, rest) = self.bytes.split_first_chunk()?;
+        let sizes = usize::try_from(u32::from_le_bytes(*count)).ok()?;
+        rest.split_at_checked(sizes.checked_mul(8)?)
+    }
+}
+
+struct Pairs<'a> {
+    sizes: &'a [u8],
+    texts: &'a [u8],
+}
+
+impl<'a> Pairs<'a> {
+    fn take(&mut self) -> Option<&'a [u8]> {
+        let (size, sizes) = self.sizes.split_first_chunk()?;
+        let size = usize::try_from(u32::from_le_bytes(*size)).ok()?;
+        let (text, rest) = self.texts.split_at_checked(size)?;
+        self.sizes = sizes;
+        self.texts = rest.get(1..)?;
+        Some(text)
+    }
+}
+
+impl<'a> Iterator for Pairs<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some((self.take()?, self.take()?))
+    }
+}
+
+/// All headers of a map.
+pub fn headers(map: Map) -> Result<Headers, Refused> {
+    abi::bytes(|data, size| unsafe { abi::proxy_get_header_map_pairs(map as u32, data, size) })
+        .map(|bytes| Headers { bytes })
+}
+
+/// The first line of a header; `None` when it is not there.
+pub fn header(map: Map, name: &str) -> Result<Option<Vec<u8>>, Refused> {
+    let value = abi::bytes(|data, size| unsafe {
+        abi::proxy_get_header_map_value(map as u32, name.as_ptr(), name.len(), data, size)
+    });
+    match value {
+        Ok(value) => Ok(Some(value)),
+        Err(Refused::NotFound) => Ok(None),
+        Err(refused) => Err(refused),
+    }
+}
+
+/// Sets a header in place of all its lines.
+pub fn set_header(map: Map, name: &str, value: &[u8]) -> Result<(), Refused> {
+    abi::call(|| unsafe {
+        abi::proxy_replace_header_map_value(
+            map as u32,
+            name.as_ptr(),
+            name.len(),
+            value.as_ptr(),
+            value.len(),
+        )
+    })
+}
+
+/// Adds a line of a header to those it has.
+pub fn add_header(map: Map, name: &str, value: &[u8]) -> Result<(), Refused> {
+    abi::call(|| unsafe {
+        abi::proxy_add_header_map_value(
+            map as u32,
+            name.as_ptr(),
+            name.len(),
+            value.as_ptr(),
+            value.len(),
+        )
+    })
+}
+
+/// Removes all lines of a header; one that is not there is no mistake.
+pub fn remove_header(map: Map, name: &[u8]) -> Result<(), Refused> {
+    abi::call(|| unsafe {
+        abi::proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len())
+    })
+}
+
+/// Lets a request go on that was paused.
+pub fn resume_request() -> Result<(), Refused> {
+    abi::call(|| abi::proxy_continue_stream(abi::STREAM_REQUEST))
+}
+
+/// An answer in the upstream's place.
+#[derive(Clone, Copy, Debug)]
+pub struct LocalResponse<'a> {
+    /// HTTP status code.
+    pub status: u16,
+    /// What the access log says of it: `%RESPONSE_CODE_DETAILS%`.
+    pub details: &'a str,
+    /// Its headers.
+    pub headers: &'a [(&'a str, &'a str)],
+    /// Its body.
+    pub body: &'a [u8],
+}
+
+/// Answers the request, which then never reaches the upstream.
+pub fn send_local_response(response: &LocalResponse<'_>) -> Result<(), Refused> {
+    let headers = serialize(response.headers);
+    abi::call(|| unsafe {
+        abi::proxy_send_local_response(
+            u32::from(response.status),
+            response.details.as_ptr(),
+            response.details.len(),
+            response.body.as_ptr(),
+            response.body.len(),
+            headers.as_ptr(),
+            headers.len(),
+            abi::NO_GRPC_STATUS,
+        )
+    })
+}
+
+fn serialize(headers: &[(&str, &str)]) -> Vec<u8> {
+    let size = |text: &str| u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes();
+    let count = u32::try_from(headers.len()).unwrap_or(u32::MAX);
+    let mut bytes = count.to_le_bytes().to_vec();
+    for (name, value) in headers {
+        bytes.extend(size(name));
+        bytes.extend(size(value));
+    }
+    for text in headers.iter().flat_map(|(name, value)| [name, value]) {
+        bytes.extend(text.as_bytes());
+        bytes.push(0);
+    }
+    bytes
+}
