@@ -1,0 +1,300 @@
+//! The database: SQLite or PostgreSQL behind the same SQL.
+//!
+//! One writer at a time on both, by the same structure: a process writes through a single
+//! connection, and on PostgreSQL a table lock makes that one writer over all replicas. So what a
+//! rule reads in its transaction cannot change under it, no transaction fails to serialise, and
+//! what holds in the tests on SQLite holds on PostgreSQL. Write transactions must therefore be
+//! short and never wait for anything but the database.
+
+use std::ops::{Deref, DerefMut};
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::pool::PoolConnection;
+use sqlx::{Any, AnyPool, Executor, Transaction};
+use tokio::sync::watch;
+
+use crate::config::DatabaseConfig;
+
+/// A connection, inside a write transaction or not; what every `store.rs` works on.
+pub type Connection = sqlx::AnyConnection;
+/// Why the database did not do what it was asked.
+pub type Failure = sqlx::Error;
+/// A connection for reading, given back when dropped.
+pub type Reader = PoolConnection<Any>;
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
+
+/// Which database speaks behind the common SQL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// One file, one process.
+    Sqlite,
+    /// A server, any number of replicas.
+    Postgres,
+}
+
+impl Backend {
+    /// The backend a URL names, or `None` for a scheme that is neither.
+    #[must_use]
+    pub fn of_url(url: &str) -> Option<Self> {
+        match url.split_once(':')?.0 {
+            "sqlite" => Some(Self::Sqlite),
+            "postgres" | "postgresql" => Some(Self::Postgres),
+            _ => None,
+        }
+    }
+}
+
+/// The database of this process; clones share its connections.
+#[derive(Clone, Debug)]
+pub struct Database {
+    backend: Backend,
+    readers: AnyPool,
+    writer: AnyPool,
+    enqueued: watch::Sender<()>,
+}
+
+/// A write transaction; rolled back unless committed.
+#[derive(Debug)]
+pub struct Write {
+    transaction: Transaction<'static, Any>,
+    enqueued: watch::Sender<()>,
+    wake_up: WakeUp,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum WakeUp {
+    Nobody,
+    Outbox,
+}
+
+impl Database {
+    /// Connects, creating a missing SQLite file.
+    ///
+    /// # Errors
+    /// When the URL names no database this program knows or the database cannot be reached.
+    pub async fn connect(config: &DatabaseConfig) -> Result<Self, Failure> {
+        sqlx::any::install_default_drivers();
+        let url = config.url.expose();
+        let backend = Backend::of_url(url)
+            .ok_or_else(|| Failure::Configuration("neither a sqlite nor a postgres URL".into()))?;
+        let options = match backend {
+            Backend::Sqlite => sqlite_url(url)?.parse()?,
+            Backend::Postgres => url.parse()?,
+        };
+        // The writer first: it creates the file and sets the journal mode readers rely on.
+        let writer = pool(config, backend, Mode::Write, &options, 1).await?;
+        let readers = pool(config, backend, Mode::Read, &options, config.readers).await?;
+        Ok(Self {
+            backend,
+            readers,
+            writer,
+            enqueued: watch::Sender::new(()),
+        })
+    }
+
+    /// Brings the schema up to date; replicas that start together wait for each other.
+    ///
+    /// # Errors
+    /// When a migration fails or one that was applied is missing or has changed.
+    pub async fn migrate(&self) -> Result<(), sqlx::migrate::MigrateError> {
+        MIGRATIONS.run(&self.writer).await
+    }
+
+    /// Which database this is.
+    #[must_use]
+    pub fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// A connection that only reads, and sees what is committed.
+    ///
+    /// # Errors
+    /// When no connection becomes free in time.
+    pub async fn read(&self) -> Result<Reader, Failure> {
+        self.readers.acquire().await
+    }
+
+    /// Begins a write transaction; there is no other until it ends.
+    ///
+    /// # Errors
+    /// When another writer does not finish in time.
+    pub async fn begin_write(&self) -> Result<Write, Failure> {
+        let transaction = match self.backend {
+            Backend::Sqlite => self.writer.begin_with("BEGIN IMMEDIATE").await?,
+            Backend::Postgres => {
+                let mut transaction = self.writer.begin().await?;
+                transaction
+                    .execute("LOCK TABLE write_lock IN EXCLUSIVE MODE")
+                    .await?;
+                transaction
+            }
+        };
+        Ok(Write {
+            transaction,
+            enqueued: self.enqueued.clone(),
+            wake_up: WakeUp::Nobody,
+        })
+    }
+
+    /// Tells of commits of this process that put something into the outbox.
+    #[must_use]
+    pub fn subscribe_outbox(&self) -> watch::Receiver<()> {
+        self.enqueued.subscribe()
+    }
+
+    /// Asks the database for an answer, and nothing else.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn ping(&self) -> Result<(), Failure> {
+        self.read().await?.execute("SELECT 1").await.map(drop)
+    }
+
+    /// Waits for running statements and closes every connection.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+impl Write {
+    /// Makes everything in this transaction true at once, then wakes whom it concerns.
+    ///
+    /// # Errors
+    /// When the database did not confirm it; what then holds is whatever it did.
+    pub async fn commit(self) -> Result<(), Failure> {
+        self.transaction.commit().await?;
+        match self.wake_up {
+            WakeUp::Nobody => {}
+            WakeUp::Outbox => self.enqueued.send_replace(()),
+        }
+        Ok(())
+    }
+
+    /// Has the outbox looked at as soon as this transaction is committed.
+    pub(crate) fn wake_outbox(&mut self) {
+        self.wake_up = WakeUp::Outbox;
+    }
+}
+
+impl Deref for Write {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.transaction
+    }
+}
+
+impl DerefMut for Write {
+    fn deref_mut(&mut self) -> &mut Connection {
+        &mut self.transaction
+    }
+}
+
+/// Whether a statement was refused because a unique index already holds its row.
+#[must_use]
+pub fn is_unique_violation(failure: &Failure) -> bool {
+    failure
+        .as_database_error()
+        .is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+}
+
+/// Whether asking again later may help: the database was busy, restarting or out of reach.
+#[must_use]
+pub fn is_temporary(failure: &Failure) -> bool {
+    // SQLITE_BUSY and its extended forms; PostgreSQL's lock timeout, statement cancelled,
+    // serialisation failure, deadlock, shutting down, starting up and too many connections.
+    const CODES: [&str; 11] = [
+        "5", "261", "517", "55P03", "57014", "40001", "40P01", "57P01", "57P02", "57P03", "53300",
+    ];
+    match failure {
+        Failure::PoolTimedOut | Failure::PoolClosed | Failure::Io(_) => true,
+        Failure::Database(error) => error.code().is_some_and(|code| CODES.contains(&&*code)),
+        _ => false,
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Mode {
+    Read,
+    Write,
+}
+
+async fn pool(
+    config: &DatabaseConfig,
+    backend: Backend,
+    mode: Mode,
+    options: &AnyConnectOptions,
+    connections: u32,
+) -> Result<AnyPool, Failure> {
+    let setup = session_setup(backend, mode, config.busy_timeout());
+    AnyPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(config.busy_timeout())
+        .after_connect(move |connection, _| {
+            let setup = setup.clone();
+            Box::pin(async move {
+                for statement in setup {
+                    connection
+                        .execute(sqlx::raw_sql(sqlx::AssertSqlSafe(statement)))
+                        .await?;
+                }
+                Ok(())
+            })
+        })
+        .connect_with(options.clone())
+        .await
+}
+
+fn session_setup(backend: Backend, mode: Mode, patience: Duration) -> Vec<String> {
+    let patience_ms = patience.as_millis();
+    match (backend, mode) {
+        (Backend::Sqlite, Mode::Write) => vec![
+            format!("PRAGMA busy_timeout = {patience_ms}"),
+            "PRAGMA journal_mode = WAL".to_owned(),
+            // FULL: what was answered survives a power cut, not only a crash.
+            "PRAGMA synchronous = FULL".to_owned(),
+            "PRAGMA foreign_keys = ON".to_owned(),
+        ],
+        (Backend::Sqlite, Mode::Read) => vec![
+            format!("PRAGMA busy_timeout = {patience_ms}"),
+            "PRAGMA query_only = ON".to_owned(),
+        ],
+        (Backend::Postgres, Mode::Write) => vec![
+            format!("SET lock_timeout = {patience_ms}"),
+            format!("SET statement_timeout = {}", patience_ms * 3),
+            // A writer that hangs would stop every replica: the server ends its transaction.
+            format!(
+                "SET idle_in_transaction_session_timeout = {}",
+                patience_ms * 3
+            ),
+        ],
+        (Backend::Postgres, Mode::Read) => vec![
+            format!("SET statement_timeout = {}", patience_ms * 3),
+            "SET default_transaction_read_only = on".to_owned(),
+        ],
+    }
+}
+
+/// Asks SQLite to create the file, and refuses a database that only one connection could see.
+fn sqlite_url(url: &str) -> Result<String, Failure> {
+    let (location, parameters) = url.split_once('?').unwrap_or((url, ""));
+    let file = location
+        .trim_start_matches("sqlite:")
+        .trim_start_matches("//");
+    if file.is_empty() || file == ":memory:" || parameters.contains("mode=") {
+        let reason = "a SQLite URL names a file and no mode, as in sqlite://tollgate.db";
+        return Err(Failure::Configuration(reason.into()));
+    }
+    let folder = Path::new(file)
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder {
+        std::fs::create_dir_all(folder).map_err(Failure::Io)?;
+    }
+    let separator = if parameters.is_empty() { "" } else { "&" };
+    Ok(format!("{location}?mode=rwc{separator}{parameters}"))
+}

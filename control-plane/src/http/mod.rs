@@ -1,0 +1,7 @@
+//! What every route shares: documents in, pages and problems out, limits around.
+
+pub mod document;
+pub mod limits;
+pub mod observe;
+pub mod openapi;
+pub mod page;

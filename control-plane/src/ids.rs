@@ -1,0 +1,157 @@
+//! Typed, sortable ids: a prefix that names the kind, then a ULID.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use ulid::Ulid;
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{RefOr, Schema};
+
+use crate::clock::MachineInstant;
+
+/// What every id type offers, for code that is generic over them.
+pub trait Id: Copy + Ord + fmt::Display + FromStr<Err = NotAnId> {
+    /// What an id of this kind starts with, underscore included.
+    const PREFIX: &'static str;
+}
+
+/// The text is no id of the kind that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is not an id of the form {prefix}ULID")]
+pub struct NotAnId {
+    prefix: &'static str,
+}
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident = $prefix:literal;)+) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Ulid);
+
+        impl $name {
+            /// A new id that sorts by the instant it is made at.
+            #[must_use]
+            pub fn generate(now: MachineInstant) -> Self {
+                Self(generate_ulid(now))
+            }
+        }
+
+        impl Id for $name {
+            const PREFIX: &'static str = $prefix;
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(formatter, concat!($prefix, "{}"), self.0)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = NotAnId;
+
+            fn from_str(text: &str) -> Result<Self, NotAnId> {
+                parse_ulid(text, $prefix).map(Self)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+                text.parse().map_err(de::Error::custom)
+            }
+        }
+
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                ObjectBuilder::new()
+                    .schema_type(Type::String)
+                    .pattern(Some(concat!("^", $prefix, "[0-7][0-9A-HJKMNP-TV-Z]{25}$")))
+                    .into()
+            }
+        }
+
+        impl utoipa::ToSchema for $name {}
+    )+};
+}
+
+ids! {
+    /// Identifies an admin key.
+    AdminKeyId = "adm_";
+    /// Identifies an API key of a customer.
+    ApiKeyId = "key_";
+    /// Identifies a customer.
+    CustomerId = "cus_";
+    /// Identifies a message of the outbox.
+    EventId = "evt_";
+    /// Identifies a feature.
+    FeatureId = "feat_";
+    /// Identifies a meter.
+    MeterId = "mtr_";
+    /// Identifies one version of a plan.
+    PlanId = "plan_";
+    /// Identifies a request in answers and logs.
+    RequestId = "req_";
+    /// Identifies a subscription.
+    SubscriptionId = "sub_";
+    /// Identifies one running process among the replicas.
+    WorkerId = "wrk_";
+}
+
+fn generate_ulid(now: MachineInstant) -> Ulid {
+    // Instants before 1970 do not occur on a machine whose clock is worth sorting by.
+    let ms = u64::try_from(now.unix_ms()).unwrap_or(0);
+    Ulid::from_parts(ms, rand::random())
+}
+
+fn parse_ulid(text: &str, prefix: &'static str) -> Result<Ulid, NotAnId> {
+    let refused = NotAnId { prefix };
+    let ulid = text.strip_prefix(prefix).ok_or(refused)?;
+    let parsed = Ulid::from_string(ulid).map_err(|_| refused)?;
+    // One id has one spelling: lower case and look-alike letters are refused.
+    if parsed.to_string() == ulid {
+        Ok(parsed)
+    } else {
+        Err(refused)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_reads_back_what_it_writes() {
+        let id = PlanId::generate(MachineInstant::from_unix_ms(1_700_000_000_000));
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!(serde_json::to_value(id).unwrap(), id.to_string());
+    }
+
+    #[test]
+    fn ids_sort_by_the_instant_they_were_made_at() {
+        let ids = [1_700_000_000_000, 1_700_000_000_001, 1_800_000_000_000]
+            .map(|ms| CustomerId::generate(MachineInstant::from_unix_ms(ms)).to_string());
+        assert!(ids.is_sorted(), "{ids:?}");
+    }
+
+    #[test]
+    fn another_kind_or_spelling_is_refused() {
+        let id = PlanId::generate(MachineInstant::from_unix_ms(0)).to_string();
+        for text in [
+            id.replace("plan_", "cus_"),
+            id.to_lowercase(),
+            id[..id.len() - 1].to_owned(),
+            format!("{id} "),
+            "plan_".to_owned(),
+            "plan_8ZZZZZZZZZZZZZZZZZZZZZZZZZ".to_owned(),
+        ] {
+            assert!(text.parse::<PlanId>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! Tollgate's control plane: catalogue, customers, subscriptions, keys and usage behind one API.
+//!
+//! Routes call rules, rules call stores, never back. `router.rs` shows every route.
+
+pub mod admin;
+pub mod app;
+pub mod clock;
+pub mod config;
+pub mod database;
+pub mod error;
+pub mod health;
+pub mod http;
+pub mod idempotency;
+pub mod ids;
+pub mod jobs;
+pub mod outbox;
+pub mod router;
+pub mod telemetry;
+
+/// Bytes as lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}

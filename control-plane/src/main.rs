@@ -1,0 +1,129 @@
+//! The command line of Tollgate's control plane.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tollgate::app::{App, Role, Server};
+use tollgate::clock::Clock;
+use tollgate::config::{self, Config, ConfigError};
+use tollgate::database::Database;
+use tollgate::telemetry;
+
+/// Exit status for input that is wrong, as clap uses it too.
+const BAD_INPUT: u8 = 2;
+const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Turns an API behind Envoy or Istio into a paid product: the control plane.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Settings that differ from the defaults; `check-config --defaults` prints those.
+    #[arg(long, global = true, value_name = "FILE", env = "TOLLGATE_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Answers the API and does the work in the background.
+    Serve {
+        /// What this process does.
+        #[arg(long, value_delimiter = ',', default_values_t = [Role::Api, Role::Jobs], value_enum)]
+        roles: Vec<Role>,
+    },
+    /// Brings the database's schema up to date.
+    Migrate,
+    /// Checks the configuration and names the first mistake.
+    CheckConfig {
+        /// Prints every setting with its default and its meaning instead.
+        #[arg(long)]
+        defaults: bool,
+    },
+    /// Asks a running control plane whether it is ready.
+    Healthcheck {
+        /// Its address; the configured one when left out.
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let failed = match run(arguments).await {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(failed) => failed,
+    };
+    eprintln!("tollgate: {failed:#}");
+    match failed.is::<ConfigError>() {
+        true => ExitCode::from(BAD_INPUT),
+        false => ExitCode::FAILURE,
+    }
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let load = || Config::load(arguments.config.as_deref(), std::env::vars());
+    match arguments.command {
+        Command::Serve { roles } => serve(load()?, &roles).await,
+        Command::Migrate => migrate(&load()?).await,
+        Command::CheckConfig { defaults: true } => {
+            print!("{}", config::DEFAULTS);
+            Ok(())
+        }
+        Command::CheckConfig { defaults: false } => {
+            load()?;
+            println!("the configuration is valid");
+            Ok(())
+        }
+        Command::Healthcheck { url } => {
+            let url = match url {
+                Some(url) => url,
+                None => format!("http://{}", load()?.server.listen),
+            };
+            healthcheck(&url).await
+        }
+    }
+}
+
+async fn serve(config: Config, roles: &[Role]) -> anyhow::Result<()> {
+    telemetry::start_logging(&config.telemetry)?;
+    let first_admin_key = std::env::var("TOLLGATE_ADMIN_KEY").ok();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let app = App::build(config, Clock::system()).await?;
+    let server = Server::start(app, roles, first_admin_key.as_deref()).await?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("ending");
+    server.shut_down().await
+}
+
+async fn migrate(config: &Config) -> anyhow::Result<()> {
+    telemetry::start_logging(&config.telemetry)?;
+    let database = Database::connect(&config.database).await?;
+    database.migrate().await?;
+    database.close().await;
+    println!("the schema is up to date");
+    Ok(())
+}
+
+async fn healthcheck(url: &str) -> anyhow::Result<()> {
+    let client = reqwest::Client::builder()
+        .timeout(HEALTHCHECK_TIMEOUT)
+        .build()?;
+    let answer = client
+        .get(format!("{url}/readyz"))
+        .send()
+        .await
+        .context("no answer")?;
+    let ready = answer.error_for_status_ref().map(drop);
+    println!("{}", answer.text().await?.trim_end());
+    Ok(ready?)
+}

@@ -1,0 +1,113 @@
+//! The outbox's rows.
+
+use super::{Message, Topic};
+use crate::clock::MachineInstant;
+use crate::database::{Connection, Failure};
+use crate::error::{Error, Result};
+use crate::ids::EventId;
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: String,
+    ordering_key: String,
+    attempts: i64,
+    enqueued_at_ms: i64,
+    payload: String,
+}
+
+impl TryFrom<Row> for Message {
+    type Error = Error;
+
+    fn try_from(row: Row) -> Result<Self> {
+        Ok(Self {
+            id: row.id.parse().map_err(Error::internal)?,
+            ordering_key: row.ordering_key,
+            attempts: u32::try_from(row.attempts).unwrap_or(u32::MAX),
+            enqueued_at: MachineInstant::from_unix_ms(row.enqueued_at_ms),
+            payload: row.payload,
+        })
+    }
+}
+
+pub(super) async fn insert(
+    connection: &mut Connection,
+    topic: Topic,
+    message: &Message,
+) -> Result<(), Failure> {
+    let sequence: i64 = sqlx::query_scalar(
+        "INSERT INTO sequences (name, value) VALUES ('outbox', 1)
+         ON CONFLICT (name) DO UPDATE SET value = sequences.value + 1
+         RETURNING value",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    sqlx::query(
+        "INSERT INTO outbox (id, topic, ordering_key, sequence, payload, enqueued_at_ms,
+             attempts, next_attempt_ms)
+         VALUES ($1, $2, $3, $4, $5, $6, 0, 0)",
+    )
+    .bind(message.id.to_string())
+    .bind(topic.0)
+    .bind(&message.ordering_key)
+    .bind(sequence)
+    .bind(&message.payload)
+    .bind(message.enqueued_at.unix_ms())
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+/// The oldest message of each ordering key, when it is due, oldest first.
+pub(super) async fn due_heads(
+    connection: &mut Connection,
+    topic: Topic,
+    now: MachineInstant,
+    limit: i64,
+) -> Result<Vec<Message>> {
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT id, ordering_key, attempts, enqueued_at_ms, payload FROM outbox
+         WHERE topic = $1 AND next_attempt_ms <= $2 AND NOT EXISTS (
+             SELECT 1 FROM outbox earlier
+             WHERE earlier.topic = outbox.topic AND earlier.ordering_key = outbox.ordering_key
+                 AND earlier.sequence < outbox.sequence)
+         ORDER BY sequence LIMIT $3",
+    )
+    .bind(topic.0)
+    .bind(now.unix_ms())
+    .bind(limit)
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter().map(Message::try_from).collect()
+}
+
+pub(super) async fn remove(connection: &mut Connection, id: EventId) -> Result<(), Failure> {
+    sqlx::query("DELETE FROM outbox WHERE id = $1")
+        .bind(id.to_string())
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+pub(super) async fn postpone(
+    connection: &mut Connection,
+    id: EventId,
+    until: MachineInstant,
+) -> Result<(), Failure> {
+    sqlx::query("UPDATE outbox SET attempts = attempts + 1, next_attempt_ms = $1 WHERE id = $2")
+        .bind(until.unix_ms())
+        .bind(id.to_string())
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+/// How many messages wait, and when the oldest was enqueued.
+pub(super) async fn backlog(
+    connection: &mut Connection,
+    topic: Topic,
+) -> Result<(i64, Option<i64>), Failure> {
+    sqlx::query_as("SELECT COUNT(*), MIN(enqueued_at_ms) FROM outbox WHERE topic = $1")
+        .bind(topic.0)
+        .fetch_one(connection)
+        .await
+}

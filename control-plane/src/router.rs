@@ -1,0 +1,103 @@
+//! Every route on one screen, each with what it takes to call it.
+
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::from_fn_with_state;
+use axum::routing::get;
+use axum::{Json, Router};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::timeout::TimeoutLayer;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
+use utoipa_axum::routes;
+use utoipa_swagger_ui::SwaggerUi;
+
+use crate::admin::Scope::{self, Read, Setup};
+use crate::admin::authorize::authorize;
+use crate::app::{App, Role};
+use crate::error::Error;
+use crate::http::{observe, openapi};
+use crate::idempotency::IDEMPOTENCY_KEY;
+use crate::{admin, health};
+
+/// The routes of the API, each with the scope that opens it.
+fn api() -> Vec<(Scope, UtoipaMethodRouter<App>)> {
+    vec![
+        (Setup, routes!(admin::routes::create_admin_key)),
+        (Read, routes!(admin::routes::list_admin_keys)),
+        (Setup, routes!(admin::routes::revoke_admin_key)),
+    ]
+}
+
+/// The routes that anyone may call.
+fn public() -> Vec<UtoipaMethodRouter<App>> {
+    vec![
+        routes!(health::get_health),
+        routes!(health::get_readiness),
+        routes!(health::get_metrics),
+    ]
+}
+
+/// The router for `roles`, with everything that stands around a request.
+#[must_use]
+pub fn router(app: &App, roles: &[Role]) -> Router {
+    let (mut routes, document) = assemble(app, roles);
+    if roles.contains(&Role::Api) {
+        let document = Json(document);
+        routes = routes
+            .route("/openapi.json", get(async move || document))
+            .merge(
+                SwaggerUi::new("/docs").config(utoipa_swagger_ui::Config::from("/openapi.json")),
+            );
+    }
+    surround(app, routes)
+}
+
+/// What stands around every route: ids, logs, metrics, problems, time limit, panics, CORS.
+#[must_use]
+pub fn surround(app: &App, routes: Router<App>) -> Router {
+    let server = &app.config.server;
+    let timeout = server.request_timeout();
+    let routes = routes
+        .fallback(async || Error::of_status(StatusCode::NOT_FOUND))
+        .layer(CatchPanicLayer::custom(observe::panicked))
+        .layer(TimeoutLayer::with_status_code(
+            StatusCode::GATEWAY_TIMEOUT,
+            timeout,
+        ))
+        .layer(from_fn_with_state(app.clone(), observe::observe));
+    let routes = match cors(&server.cors_origins) {
+        Some(cors) => routes.layer(cors),
+        None => routes,
+    };
+    routes.with_state(app.clone())
+}
+
+/// The routes and the document that describes them, made by the same registration.
+fn assemble(app: &App, roles: &[Role]) -> (Router<App>, OpenApi) {
+    let mut router = OpenApiRouter::with_openapi(openapi::base());
+    for route in public() {
+        router = router.routes(openapi::describe_public(route));
+    }
+    if roles.contains(&Role::Api) {
+        for (scope, route) in api() {
+            let (schemas, paths, handler) = openapi::describe_scoped(scope, route);
+            let guard = from_fn_with_state((app.clone(), scope), authorize);
+            router = router.routes((schemas, paths, handler.layer(guard)));
+        }
+    }
+    router.split_for_parts()
+}
+
+/// Nothing for other origins unless they are configured.
+fn cors(origins: &[String]) -> Option<CorsLayer> {
+    let origins: Vec<HeaderValue> = origins
+        .iter()
+        .filter_map(|origin| origin.parse().ok())
+        .collect();
+    let layer = CorsLayer::new()
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, IDEMPOTENCY_KEY])
+        .expose_headers([observe::REQUEST_ID]);
+    (!origins.is_empty()).then(|| layer.allow_origin(AllowOrigin::list(origins)))
+}
