@@ -15,7 +15,11 @@
 
 pub mod api_key;
 pub mod contract;
+pub mod fields;
 pub mod lease;
 pub mod limits;
+pub mod policy;
+pub mod problem;
 pub mod resp;
+pub mod slug;
 pub mod units;

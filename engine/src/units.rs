@@ -81,6 +81,12 @@ impl Units {
         self.checked_add(other).unwrap_or(Self::MAX)
     }
 
+    /// The product with a count, at most [`Units::MAX`].
+    #[must_use]
+    pub fn saturating_mul(self, count: u64) -> Self {
+        self.checked_mul(count).unwrap_or(Self::MAX)
+    }
+
     /// The difference, at least zero.
     #[must_use]
     pub const fn saturating_sub(self, other: Self) -> Self {

@@ -1,0 +1,6 @@
+//! Tables for configurations, in files by subject.
+
+mod configuration;
+mod keys;
+mod paths;
+mod statuses;
