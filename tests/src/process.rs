@@ -1,0 +1,160 @@
+//! A server as a child process: logged to a file, signalled, and gone when dropped.
+
+use std::fs::{self, File};
+use std::io;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// How much of a log is shown when a test fails, in bytes.
+const SHOWN_LOG_BYTES: usize = 20_000;
+/// Ports below those that systems hand out to clients, so that a server that starts again finds its port free.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// A running server.
+#[derive(Debug)]
+pub struct Process {
+    name: &'static str,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `command` with its output appended to `log`.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start(name: &'static str, command: &mut Command, log: &Path) -> Self {
+        let output = File::options().create(true).append(true).open(log);
+        let output = output.expect("the log can be written");
+        let errors = output.try_clone().expect("a file can be shared");
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(errors)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name} does not start: {error}: {command:?}"));
+        Self {
+            name,
+            child,
+            log: log.to_owned(),
+        }
+    }
+
+    /// Kills it at once (`SIGKILL`).
+    pub fn kill(&mut self) {
+        // It may have ended by itself; either way it is gone after the wait.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Asks it to end (`SIGTERM`) and waits until it has.
+    ///
+    /// # Panics
+    /// When it does not end within `timeout`.
+    pub fn terminate(&mut self, timeout: Duration) -> ExitStatus {
+        self.signal(Signal::SIGTERM);
+        let deadline = Instant::now() + timeout;
+        loop {
+            if let Some(status) = self.ended() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "{} does not end", self.name);
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Stops it where it is (`SIGSTOP`): connections stay open and nothing is answered.
+    pub fn pause(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// Lets it go on after a pause.
+    pub fn resume(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    /// Its status, once it has ended.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child can be waited for")
+    }
+
+    /// The end of its log.
+    #[must_use]
+    pub fn log(&self) -> String {
+        let bytes = fs::read(&self.log).unwrap_or_default();
+        let shown = &bytes[bytes.len().saturating_sub(SHOWN_LOG_BYTES)..];
+        String::from_utf8_lossy(shown).into_owned()
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).expect("a process id is a positive integer");
+        kill(Pid::from_raw(pid), signal).expect("the process is ours and not waited for");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+        if thread::panicking() {
+            eprintln!("---- log of {}:\n{}\n----", self.name, self.log());
+        }
+    }
+}
+
+/// A program named by an environment variable, or found under `default`.
+///
+/// # Panics
+/// When it does not exist, naming the script that provides it.
+#[must_use]
+pub fn program(variable: &str, default: Option<PathBuf>) -> PathBuf {
+    let path = std::env::var_os(variable).map(PathBuf::from).or(default);
+    match path {
+        Some(path) if path.is_file() => path,
+        Some(path) => panic!(
+            "{variable}: {} is not there; scripts/test provides it",
+            path.display()
+        ),
+        None => panic!("{variable} is not set; scripts/test provides it"),
+    }
+}
+
+/// A program of this name on the path.
+#[must_use]
+pub fn on_path(name: &str) -> Option<PathBuf> {
+    let folders = std::env::var_os("PATH")?;
+    std::env::split_paths(&folders)
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
+}
+
+/// A loopback port nobody listens on.
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let size = PORTS.end - PORTS.start;
+    // Test programs that run at the same time begin at different places.
+    let first = (std::process::id() * 97 % u32::from(size)) as u16;
+    (0..size)
+        .map(|_| PORTS.start + (first + NEXT.fetch_add(1, Ordering::Relaxed) % size) % size)
+        .find(|port| is_free(*port))
+        .expect("a loopback port is free")
+}
+
+fn is_free(port: u16) -> bool {
+    match TcpListener::bind(("127.0.0.1", port)) {
+        Ok(_) => true,
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => false,
+        Err(error) => panic!("loopback cannot be listened on: {error}"),
+    }
+}
