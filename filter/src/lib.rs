@@ -9,7 +9,8 @@
 pub mod host;
 pub mod metrics;
 
-use proxy_wasm::traits::{Context, RootContext};
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::ContextType;
 
 /// Private, since the macro's start function has no documentation.
 mod start {
@@ -23,4 +24,19 @@ struct Root;
 
 impl Context for Root {}
 
-impl RootContext for Root {}
+impl RootContext for Root {
+    // Without a type, the SDK panics on the first request.
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+
+    fn create_http_context(&self, _context_id: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Http))
+    }
+}
+
+struct Http;
+
+impl Context for Http {}
+
+impl HttpContext for Http {}
