@@ -19,7 +19,7 @@ pub use headers::{
 };
 pub use metric::{MetricId, MetricKind, define_metric, increment_metric, record_metric};
 pub use proxy_wasm::types::LogLevel;
-pub use system::{environment_variable, monotonic_ms, random_bytes, wall_ms};
+pub use system::{environment_variable, monotonic_ms, random_bytes, unix_ms};
 
 /// Why Envoy refused a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,7 +14,7 @@ pub fn monotonic_ms() -> Result<u64, Refused> {
 }
 
 /// Unix time in milliseconds, as the machine's clock tells it.
-pub fn wall_ms() -> Result<i64, Refused> {
+pub fn unix_ms() -> Result<i64, Refused> {
     let now_ms = clock_ns(CLOCK_WALL)? / NANOSECONDS_PER_MS;
     Ok(i64::try_from(now_ms).unwrap_or(i64::MAX))
 }
