@@ -69,6 +69,36 @@ fn the_first_matching_rule_applies() {
 
 #[cfg_attr(target_arch = "wasm32", wasm_bindgen_test::wasm_bindgen_test)]
 #[cfg_attr(not(target_arch = "wasm32"), test)]
+fn rules_may_share_a_path_by_methods_and_extents() {
+    let policy = policy(
+        "normal",
+        r#"[
+            {"match": {"path": "/a", "methods": ["GET"]}},
+            {"match": {"path": "/a"}},
+            {"match": {"pathPrefix": "/a", "methods": ["GET", "PUT"]}},
+            {"match": {"pathPrefix": "/", "methods": ["PUT"]}},
+            {"match": {"pathPrefix": "/"}}
+        ]"#,
+    );
+    let table = [
+        ("GET", "/a", 0),
+        ("PUT", "/a", 1),
+        ("HEAD", "/a", 1),
+        ("PUT", "/a/b", 2),
+        ("HEAD", "/a/b", 4),
+        ("PUT", "/b", 3),
+    ];
+    for (method, path, expected) in table {
+        assert_eq!(
+            index(&policy, method, path.as_bytes()),
+            Ok(expected),
+            "{method} {path}"
+        );
+    }
+}
+
+#[cfg_attr(target_arch = "wasm32", wasm_bindgen_test::wasm_bindgen_test)]
+#[cfg_attr(not(target_arch = "wasm32"), test)]
 fn a_path_that_is_not_normal_is_refused() {
     use PathRefused::{
         Ambiguous, BadEncoding, DotSegment, EmptySegment, Forbidden, NotAbsolute, TooLong,
