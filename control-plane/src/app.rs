@@ -175,6 +175,10 @@ impl Redis {
 #[derive(Clone, Debug)]
 pub struct Shutdown(watch::Receiver<Phase>);
 
+/// Says that the process is to end.
+#[derive(Debug)]
+pub struct ShutdownSender(watch::Sender<Phase>);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Running,
@@ -182,6 +186,13 @@ enum Phase {
 }
 
 impl Shutdown {
+    /// Both ends of the word that the process is to end.
+    #[must_use]
+    pub fn new() -> (ShutdownSender, Self) {
+        let (sender, receiver) = watch::channel(Phase::Running);
+        (ShutdownSender(sender), Self(receiver))
+    }
+
     /// Whether the process is to end.
     #[must_use]
     pub fn is_requested(&self) -> bool {
@@ -192,6 +203,13 @@ impl Shutdown {
     pub async fn requested(&mut self) {
         // A sender that is gone cannot ask any more: that is the end, too.
         let _ = self.0.wait_for(|phase| *phase == Phase::Ending).await;
+    }
+}
+
+impl ShutdownSender {
+    /// Has everything that listens come to its end.
+    pub fn request(&self) {
+        self.0.send_replace(Phase::Ending);
     }
 }
 
@@ -211,7 +229,7 @@ pub struct Server {
     pub app: App,
     /// Where it listens.
     pub address: SocketAddr,
-    phase: watch::Sender<Phase>,
+    shutdown: ShutdownSender,
     http: JoinHandle<std::io::Result<()>>,
     jobs: JoinSet<()>,
     upkeep: JoinHandle<()>,
@@ -235,8 +253,7 @@ impl Server {
             .await
             .with_context(|| format!("cannot listen on {listen}"))?;
         let address = listener.local_addr()?;
-        let (phase, watched) = watch::channel(Phase::Running);
-        let shutdown = Shutdown(watched);
+        let (sender, shutdown) = Shutdown::new();
         let mut jobs = JoinSet::new();
         if roles.contains(&Role::Jobs) {
             if app.database.backend() == Backend::Sqlite {
@@ -256,7 +273,7 @@ impl Server {
         Ok(Self {
             app,
             address,
-            phase,
+            shutdown: sender,
             http,
             jobs,
             upkeep,
@@ -268,7 +285,7 @@ impl Server {
     /// # Errors
     /// When they did not finish, or the listener had failed.
     pub async fn shut_down(mut self) -> anyhow::Result<()> {
-        self.phase.send_replace(Phase::Ending);
+        self.shutdown.request();
         let patience = self.app.config.server.shutdown_timeout();
         let ended = timeout(patience, async {
             while self.jobs.join_next().await.is_some() {}

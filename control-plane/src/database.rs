@@ -11,6 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::migrate::MigrateError;
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyPool, Executor, Transaction};
 use tokio::sync::watch;
@@ -99,8 +100,17 @@ impl Database {
     ///
     /// # Errors
     /// When a migration fails or one that was applied is missing or has changed.
-    pub async fn migrate(&self) -> Result<(), sqlx::migrate::MigrateError> {
-        MIGRATIONS.run(&self.writer).await
+    pub async fn migrate(&self) -> Result<(), MigrateError> {
+        match self.backend {
+            // Here the writer's lock keeps others away, and all of it happens or nothing.
+            Backend::Sqlite => {
+                let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+                MIGRATIONS.run_direct(None, &mut *tx, false).await?;
+                Ok(tx.commit().await?)
+            }
+            // There sqlx takes a lock of its own.
+            Backend::Postgres => MIGRATIONS.run(&self.writer).await,
+        }
     }
 
     /// Which database this is.

@@ -39,7 +39,6 @@ fn public() -> Vec<UtoipaMethodRouter<App>> {
 }
 
 /// The router for `roles`, with everything that stands around a request.
-#[must_use]
 pub fn router(app: &App, roles: &[Role]) -> Router {
     let (mut routes, document) = assemble(app, roles);
     if roles.contains(&Role::Api) {
@@ -54,7 +53,6 @@ pub fn router(app: &App, roles: &[Role]) -> Router {
 }
 
 /// What stands around every route: ids, logs, metrics, problems, time limit, panics, CORS.
-#[must_use]
 pub fn surround(app: &App, routes: Router<App>) -> Router {
     let server = &app.config.server;
     let timeout = server.request_timeout();

@@ -50,7 +50,6 @@ pub fn base() -> OpenApi {
 }
 
 /// Completes operations that anyone may call.
-#[must_use]
 pub fn describe_public(mut route: UtoipaMethodRouter<App>) -> UtoipaMethodRouter<App> {
     for item in route.1.paths.values_mut() {
         for operation in operations(item) {
@@ -63,7 +62,6 @@ pub fn describe_public(mut route: UtoipaMethodRouter<App>) -> UtoipaMethodRouter
 }
 
 /// Completes operations that need an admin key with `scope`.
-#[must_use]
 pub fn describe_scoped(
     scope: Scope,
     mut route: UtoipaMethodRouter<App>,

@@ -201,6 +201,15 @@ impl Stored {
 }
 
 impl Running {
+    /// Whether no call with a key is under way.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty()
+    }
+
     /// Notes a call as under way.
     fn enter(&self, scope: Scope) -> Result<Scope> {
         let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,0 +1,19 @@
+//! The control plane over HTTP, each test on a database of its own, SQLite and PostgreSQL alike.
+
+#![allow(
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod postgres;
+mod world;
+
+mod admin;
+mod background;
+mod documents;
+mod idempotency;
+mod openapi;
+mod requests;
+mod serving;
+mod storage;
