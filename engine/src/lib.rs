@@ -13,6 +13,7 @@
     allow(clippy::unwrap_used, reason = "a test may fail by panicking")
 )]
 
+pub mod admission;
 pub mod api_key;
 pub mod contract;
 pub mod fields;

@@ -118,6 +118,20 @@ pub const WORKER_RECORD_TTL_MS: u64 = 24 * 3_600 * 1_000;
 pub const BATCH_IN_DOUBT_MAX_MS: u64 = 23 * 3_600 * 1_000;
 /// After how long without use a worker forgets a chain, in milliseconds: 12 hours.
 pub const CHAIN_IDLE_MAX_MS: u64 = 12 * 3_600 * 1_000;
+/// Shortest use of a chain after which it may be forgotten when room is short, in milliseconds.
+pub const CHAIN_IDLE_MIN_MS: u64 = 60_000;
+/// Batches in one call.
+pub const SETTLES_PER_CALL_MAX: usize = 2_000;
+/// Wait after the first failed call, in milliseconds; it doubles with each further one.
+pub const BREAKER_FIRST_MS: u64 = 100;
+/// Longest wait after a failed call, in milliseconds.
+pub const BREAKER_LONGEST_MS: u64 = 2_000;
+/// How long after a request a worker goes on reading the change log, in milliseconds.
+pub const SERVED_LATELY_MS: u64 = 60_000;
+/// Age of the last reading at which such a worker reads again, in milliseconds: 400 less one tick.
+pub const READING_DUE_MS: u64 = 400 - TICK_MAX_MS;
+/// Age of the last reading up to which a worker answers from its cache, in milliseconds.
+pub const READING_MAX_AGE_MS: u64 = 800;
 /// Subscriptions settled by a worker in a second.
 pub const SETTLES_PER_SECOND_MAX: usize = 2_000;
 
@@ -162,3 +176,6 @@ const _: () = assert!(CHANGES_PER_CALL_MAX <= CHANGES_KEPT_MAX);
 const _: () = assert!(BATCH_IN_DOUBT_MAX_MS < WORKER_RECORD_TTL_MS);
 const _: () = assert!(CHAIN_IDLE_MAX_MS < BATCH_IN_DOUBT_MAX_MS);
 const _: () = assert!(BATCH_RETAINED_MS < CHAIN_IDLE_MAX_MS);
+// A reading is renewed, twice if need be, before it is too old to answer from.
+const _: () = assert!(2 * (READING_DUE_MS + TICK_MAX_MS) <= READING_MAX_AGE_MS);
+const _: () = assert!(BREAKER_FIRST_MS < BREAKER_LONGEST_MS);

@@ -1,16 +1,21 @@
--- Takes counters off the list of what the ledger must still read, unless they have grown since.
+-- Takes counters off the list of what the ledger must still read, unless they have changed since.
 --
--- KEYS: pending
--- ARGV: tagged prefix, chain, then field and units as the ledger holds them
+-- KEYS: store, pending
+-- ARGV: generation, tagged prefix, chain, then field, late generation and units of each counter as the drain answered them
 -- Answer: how many counters are still to be read
-local usage, dirty = ARGV[1] .. 'usage:' .. ARGV[2], ARGV[1] .. 'dirty:' .. ARGV[2]
-for at = 3, #ARGV, 2 do
-  if (redis.call('HGET', usage, ARGV[at]) or ARGV[at + 1]) == ARGV[at + 1] then
-    redis.call('SREM', dirty, ARGV[at])
+local prefix, chain = ARGV[2], ARGV[3]
+local usage, dirty = prefix .. 'usage:' .. chain, prefix .. 'dirty:' .. chain
+if redis.call('HGET', KEYS[1], 'generation') == ARGV[1] then
+  for at = 4, #ARGV, 3 do
+    local late = 'n/' .. string.match(ARGV[at], '^h/(.*)/[^/]+/[^/]+$')
+    local current = redis.call('HMGET', usage, late, ARGV[at])
+    if (current[1] or '0') == ARGV[at + 1] and current[2] == ARGV[at + 2] then
+      redis.call('SREM', dirty, ARGV[at])
+    end
   end
 end
 local left = redis.call('SCARD', dirty)
 if left == 0 then
-  redis.call('SREM', KEYS[1], ARGV[1] .. ' ' .. ARGV[2])
+  redis.call('SREM', KEYS[2], prefix .. ' ' .. chain)
 end
 return left

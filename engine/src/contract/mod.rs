@@ -3,6 +3,7 @@
 //!
 //! Nothing else is shared through Redis. A script is the only way either side changes a counter.
 
+pub mod answer;
 pub mod call;
 mod documents;
 mod names;

@@ -48,19 +48,13 @@ local function counter(field)
   return tonumber(redis.call('HGET', usage, field) or '0')
 end
 
-local function add(field, units)
-  if units ~= 0 then
-    redis.call('HINCRBY', usage, field, whole(units))
-  end
-end
-
 local function holds(window, holder, units)
   local field = 'l/' .. window .. '/' .. holder
   local before = counter(field)
   if units == before then
     return
   end
-  add('o/' .. window, units - before)
+  redis.call('HINCRBY', usage, 'o/' .. window, whole(units - before))
   if units == 0 then
     redis.call('HDEL', usage, field)
   else
@@ -75,7 +69,7 @@ end
 
 local function consume(window, hour, key, units)
   local field = 'h/' .. window .. '/' .. hour .. '/' .. key
-  add(field, units)
+  redis.call('HINCRBY', usage, field, whole(units))
   if redis.call('HINCRBY', usage, 'c/' .. window, whole(units)) == units then
     redis.call('HSETNX', usage, 'n/' .. window, redis.call('HGET', usage, 'late') or '0')
   end
@@ -83,25 +77,23 @@ local function consume(window, hour, key, units)
   redis.call('SADD', KEYS[3], prefix .. ' ' .. chain)
 end
 
--- Entries of a meter are `start,end,limit,epoch,carried windows` separated by ';'.
+-- The window of a meter with this id, or the current one, with those that carry it and have begun. Entries of a meter
+-- are `start,end,limit,epoch,carried windows` in order of time, separated by ';'.
 local function find_window(meter, wanted)
-  local packed = redis.call('HGET', access, 'm/' .. meter)
-  if not packed then
-    return nil
-  end
-  for from, to, limit, epoch, carried in string.gmatch(packed, '(%-?%d+),(%d+),(%d*),(%d+),([^;]*)') do
-    local window = {id = epoch .. '/' .. meter .. '/' .. from, limit = tonumber(limit), carried = carried}
-    local starts, ends = tonumber(from), tonumber(to)
-    if wanted == '' then
-      if starts <= business and business < ends then
-        return window
-      end
-    elseif window.id == wanted then
-      window.open = starts <= business + 5000 and business - 60000 < ends
-      return window
+  local found
+  for from, to, limit, epoch, carried in
+      string.gmatch(redis.call('HGET', access, 'm/' .. meter) or '', '(%-?%d+),(%d+),(%d*),(%d+),([^;]*)') do
+    local starts, ends, id = tonumber(from), tonumber(to), epoch .. '/' .. meter .. '/' .. from
+    if found and starts > business then
+      break
+    elseif found and string.find(' ' .. carried .. ' ', ' ' .. found.id .. ' ', 1, true) then
+      table.insert(found.carriers, {id = id, limit = tonumber(limit), carried = carried})
+    elseif not found and (id == wanted or wanted == '' and starts <= business and business < ends) then
+      found = {id = id, limit = tonumber(limit), carried = carried, carriers = {},
+               open = starts <= business + 5000 and business - 60000 < ends}
     end
   end
-  return nil
+  return found
 end
 
 -- Used and leased units that count against a window: its own and those of the windows it carries.
@@ -115,6 +107,16 @@ local function totals(window)
   return used, leased
 end
 
+-- Units of a window that nobody has, nor anybody of a window that carries it; nil without a limit.
+local function room(window, used, leased)
+  local left = window.limit and window.limit - used - leased
+  for _, carrier in ipairs(left and window.carriers or {}) do
+    local carrier_used, carrier_leased = totals(carrier)
+    left = math.min(left, (carrier.limit or math.huge) - carrier_used - carrier_leased)
+  end
+  return left and math.max(0, left)
+end
+
 local function expire_leases()
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', whole(now))) do
     local window, holder = string.match(member, '^(.*)/([^/]+)$')
@@ -125,27 +127,24 @@ end
 
 local paused = math.max(counter('p'), tonumber(redis.call('HGET', KEYS[2], 'until') or '0')) - now
 
--- A lease is at most what the worker asks for and its share of the rest, but as much as waiting requests need.
-local function size_of(remaining, need, want)
-  local share = math.floor(remaining / (4 * math.max(1, redis.call('ZCOUNT', seen, whole(now - 60000), '+inf'))))
-  if share >= 1000 then
+-- A lease is at most what the worker asks for and its share of the rest, but as much as waiting requests need. Who asks
+-- for whole units gets a whole share, since the fraction of one would be of no use to anybody.
+local function size_of(left, need, want)
+  local share = math.floor(left / (4 * math.max(1, redis.call('ZCOUNT', seen, whole(now - 60000), '+inf'))))
+  if want % 1000 == 0 then
     share = share - share % 1000
   end
-  return math.max(math.min(want, share), math.min(need, remaining))
+  return math.max(math.min(want, share), math.min(need, left))
 end
 
 local answer = {}
 local granted_now = {}
 
-local function report(window, granted)
-  local used, leased = totals(window)
-  local remaining = ''
-  if window.limit then
-    remaining = whole(math.max(0, window.limit - used - leased))
-  end
+local function report(window, granted, used, leased)
+  local left = room(window, used, leased)
   local others = leased - counter('l/' .. window.id .. '/' .. worker)
   local waited = counter('q/' .. window.id)
-  for _, value in ipairs({window.id, whole(granted), remaining, whole(others), whole(used),
+  for _, value in ipairs({window.id, whole(granted), left and whole(left) or '', whole(others), whole(used),
                           (waited > 0 and now - waited < 2000) and '1' or '0'}) do
     answer[#answer + 1] = value
   end
@@ -157,9 +156,9 @@ local function grant(meter, wanted, need, want)
     return
   end
   local granted = 0
-  if window.limit and window.open ~= false and paused <= 0 and (need > 0 or want > 0) then
-    local used, leased = totals(window)
-    granted = size_of(math.max(0, window.limit - used - leased), need, want)
+  local used, leased = totals(window)
+  if window.limit and window.open and paused <= 0 and (need > 0 or want > 0) then
+    granted = size_of(room(window, used, leased), need, want)
     local held = counter('l/' .. window.id .. '/' .. worker)
     holds(window.id, worker, held + granted)
     if granted > 0 and ARGV[7] == 'return' then
@@ -170,7 +169,7 @@ local function grant(meter, wanted, need, want)
     end
   end
   granted_now[#granted_now + 1] = meter .. ' ' .. window.id .. ' ' .. whole(granted)
-  report(window, granted)
+  report(window, granted, used, leased + granted)
 end
 
 local last, first_answer = 0, ''
@@ -185,14 +184,16 @@ if sequence == 0 then
   sequence = last
 elseif sequence == last then
   status = 'again'
-  for meter, id, granted in string.gmatch(first_answer, '(%S+) (%S+) (%d+)') do
-    report(find_window(meter, id) or {id = id, carried = ''}, tonumber(granted))
+  for meter, id, granted in string.gmatch(first_answer, '([^ ;]+) (%S+) (%d+)') do
+    local window = find_window(meter, id) or {id = id, limit = 0, carried = '', carriers = {}}
+    report(window, tonumber(granted), totals(window))
   end
 elseif sequence < last then
   status = 'stale'
 elseif sequence > last + 1 and ARGV[6] ~= 'restart' then
   status = 'gap'
-  redis.call('HSET', usage, 'p', whole(now + lease_ms))
+  paused = math.max(paused, lease_ms)
+  redis.call('HSET', usage, 'p', whole(now + paused))
 else
   last = sequence
   redis.call('ZADD', seen, whole(now), worker)

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use crate::contract::call::{Entry, Funding, Order, Outcome};
+use crate::contract::answer::Outcome;
+use crate::contract::call::{Entry, Funding, Order};
 use crate::limits::{
     BATCH_IN_DOUBT_MAX_MS, BATCH_RETAINED_MS, BATCHES_PER_CALL_MAX, BATCHES_RETAINED_MAX,
 };
@@ -127,6 +128,12 @@ impl Sequence {
             last,
             ..Self::default()
         }
+    }
+
+    /// The number given last.
+    #[must_use]
+    pub const fn last(&self) -> u64 {
+        self.last
     }
 
     /// Whether a batch is in doubt or waits to be sent again.

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use super::batch::{Batch, Sequence, Wanted};
 use super::{LeaseRules, Window};
 use crate::api_key::Tag;
-use crate::contract::call::{Outcome, Receipt};
-use crate::contract::{AccessDocument, Entitlement, WindowId};
+use crate::contract::answer::{Outcome, Receipt};
+use crate::contract::{self, AccessDocument, Entitlement, WindowId};
 use crate::limits::BATCH_RETAINED_MS;
 
 /// What waiting requests need of one window, in thousandths of a unit.
@@ -36,8 +36,8 @@ pub struct Chain {
     pub id: Rc<str>,
     /// Where the chain's state stands in Redis.
     pub tag: Tag,
-    /// Windows the worker has touched.
-    pub windows: Vec<Window>,
+    windows: Vec<Window>,
+    windows_made: u32,
     document: Option<Rc<AccessDocument>>,
     stale: bool,
     sequence: Sequence,
@@ -56,6 +56,7 @@ impl Chain {
             id,
             tag,
             windows: Vec::new(),
+            windows_made: 0,
             document: None,
             stale: true,
             sequence: Sequence::from_last(last),
@@ -102,7 +103,7 @@ impl Chain {
     pub fn distrust(&mut self) {
         self.stale = true;
         self.paused_until_ms = 0;
-        self.declares =
+        self.declares |=
             self.sequence.retains() || self.windows.iter().any(|window| window.held() > 0);
         for window in &mut self.windows {
             window.ask_again();
@@ -140,24 +141,43 @@ impl Chain {
     }
 
     /// The worker's part in a window, made when it is first touched.
-    pub fn window(&mut self, epoch: u32, meter: &str, window: &crate::contract::Window) -> usize {
+    pub fn window_for(
+        &mut self,
+        epoch: u32,
+        meter: &str,
+        described: &contract::Window,
+    ) -> &mut Window {
         let found = self.windows.iter().position(|known| {
-            known.start_ms == window.start_ms && known.epoch == epoch && *known.meter == *meter
+            known.start_ms == described.start_ms && known.epoch == epoch && *known.meter == *meter
         });
-        found.unwrap_or_else(|| {
-            let id = AccessDocument::window_id(epoch, meter, window).to_string();
-            let mut new = Window::new(
-                id.into(),
-                meter.into(),
-                epoch,
-                window.start_ms,
-                window.end_ms,
-            );
-            new.limit = window.limit.map(crate::units::Units::milli);
-            new.included = window.included.map(crate::units::Units::milli);
+        let index = found.unwrap_or_else(|| {
+            self.windows_made += 1;
+            let new = Window::new(self.windows_made, epoch, meter, described);
             self.windows.push(new);
             self.windows.len() - 1
-        })
+        });
+        &mut self.windows[index]
+    }
+
+    /// The window of that number.
+    pub fn window_mut(&mut self, number: u32) -> Option<&mut Window> {
+        self.windows
+            .iter_mut()
+            .find(|window| window.number == number)
+    }
+
+    /// The window of that number.
+    #[must_use]
+    pub fn window(&self, number: u32) -> Option<&Window> {
+        self.windows.iter().find(|window| window.number == number)
+    }
+
+    /// Whether Redis need not be asked for units of a window yet.
+    #[must_use]
+    pub fn is_exhausted(&self, window: &str, now_ms: u64) -> bool {
+        self.windows
+            .iter()
+            .any(|known| *known.id == *window && known.is_exhausted(now_ms))
     }
 
     /// Notes that usage was consumed at `now_ms`.
@@ -184,14 +204,8 @@ impl Chain {
             .windows
             .iter()
             .filter_map(|window| window.give_back_due_ms(rules));
-        let returned_ms = self
-            .windows
-            .iter()
-            .any(Window::has_unsent)
-            .then_some(u64::MAX);
         let batch_ms = leases_ms
             .chain(usage_ms)
-            .chain(returned_ms.map(|_| self.last_batch_ms + rules.max_unsettled_ms))
             .min()
             .map(|due_ms| due_ms.max(self.last_batch_ms + rules.flush_interval_ms));
         let forget_ms = self
@@ -244,15 +258,19 @@ impl Chain {
         self.sequence.to_send()
     }
 
-    /// Takes in the answer to the oldest batch in doubt. `store` counts the identities Redis has had.
+    /// Takes in the answer to batch `number`, which is ignored unless that is the oldest in doubt. `store` counts the identities Redis has had.
     pub fn settle(
         &mut self,
+        number: u64,
         receipt: &Receipt<'_>,
         now_ms: u64,
         store: u32,
         rules: &LeaseRules,
     ) -> Settlement {
         self.paused_until_ms = now_ms + receipt.paused_ms;
+        if self.sequence.to_send().next().map(|batch| batch.number) != Some(number) {
+            return Settlement::Counted;
+        }
         let Some(batch) = self
             .sequence
             .settle(receipt.outcome, receipt.last, now_ms, store)
@@ -281,7 +299,14 @@ impl Chain {
     ) -> Settlement {
         let sent_ms = batch.first_sent_ms;
         self.sequence.push(batch, sent_ms);
-        self.settle(receipt, now_ms, store, rules)
+        let number = self.sequence.last();
+        self.settle(number, receipt, now_ms, store, rules)
+    }
+
+    /// Takes in documents alone: nothing was counted, and Redis may remember this worker.
+    pub fn read(&mut self, receipt: &Receipt<'_>) -> Settlement {
+        self.declares = receipt.last > 0;
+        self.read_document(receipt)
     }
 
     /// Lets go of batches Redis has had for long enough, given when it last answered.
@@ -321,21 +346,10 @@ impl Chain {
 
     fn adopt(&mut self, document: AccessDocument) {
         for window in &mut self.windows {
-            let described = document
-                .terms
-                .iter()
-                .filter(|term| term.epoch == window.epoch);
-            let described = described
-                .filter_map(|term| match term.entitlements.get(&*window.meter) {
-                    Some(Entitlement::Metered { windows }) => Some(windows),
-                    Some(Entitlement::Boolean | Entitlement::Static { .. }) | None => None,
-                })
-                .flatten()
-                .find(|described| described.start_ms == window.start_ms);
-            if let Some(described) = described {
-                window.limit = described.limit.map(crate::units::Units::milli);
-                window.included = described.included.map(crate::units::Units::milli);
-                window.end_ms = described.end_ms;
+            if let Some(described) =
+                described(&document, window.epoch, &window.meter, window.start_ms)
+            {
+                window.describe(described);
             }
             window.ask_again();
         }
@@ -344,21 +358,16 @@ impl Chain {
 
     fn learn(&mut self, receipt: &Receipt<'_>, batch: &Batch, now_ms: u64, rules: &LeaseRules) {
         for state in &receipt.windows {
-            let Some(index) = self.window_of(state.window) else {
+            let Some(window) = self.window_named(state.window) else {
                 continue;
             };
-            let window = &mut self.windows[index];
-            let need = batch
-                .wanted
-                .iter()
-                .find(|wanted| {
-                    wanted.window == window.id
-                        || (wanted.window.is_empty() && wanted.meter == window.meter)
-                })
-                .map_or(0, |wanted| wanted.need);
+            let asked = batch.wanted.iter().find(|wanted| {
+                wanted.window == window.id
+                    || (wanted.window.is_empty() && wanted.meter == window.meter)
+            });
             window.learn(
                 state,
-                need,
+                asked.map_or(0, |wanted| wanted.need),
                 batch.first_sent_ms,
                 now_ms,
                 rules.flush_interval_ms,
@@ -366,23 +375,29 @@ impl Chain {
         }
     }
 
-    fn window_of(&mut self, id: &str) -> Option<usize> {
+    /// A window by its id; the first answer names windows the worker has not touched, by Redis's clock.
+    fn window_named(&mut self, id: &str) -> Option<&mut Window> {
         if let Some(known) = self.windows.iter().position(|window| *window.id == *id) {
-            return Some(known);
+            return self.windows.get_mut(known);
         }
-        // The first answer names windows by Redis's clock.
         let id: WindowId = id.parse().ok()?;
         let document = Rc::clone(self.document.as_ref()?);
-        let described = document
-            .terms
-            .iter()
-            .filter(|term| term.epoch == id.epoch)
-            .filter_map(|term| match term.entitlements.get(&id.meter) {
-                Some(Entitlement::Metered { windows }) => Some(windows),
-                Some(Entitlement::Boolean | Entitlement::Static { .. }) | None => None,
-            })
-            .flatten()
-            .find(|window| window.start_ms == id.start_ms)?;
-        Some(self.window(id.epoch, &id.meter, described))
+        let described = described(&document, id.epoch, &id.meter, id.start_ms)?;
+        Some(self.window_for(id.epoch, &id.meter, described))
     }
+}
+
+/// What a document says of one window.
+fn described<'d>(
+    document: &'d AccessDocument,
+    epoch: u32,
+    meter: &str,
+    start_ms: i64,
+) -> Option<&'d contract::Window> {
+    let terms = document.terms.iter().filter(|term| term.epoch == epoch);
+    let windows = terms.filter_map(|term| match term.entitlements.get(meter) {
+        Some(Entitlement::Metered { windows }) => Some(windows),
+        Some(Entitlement::Boolean | Entitlement::Static { .. }) | None => None,
+    });
+    windows.flatten().find(|window| window.start_ms == start_ms)
 }

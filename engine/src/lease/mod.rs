@@ -8,7 +8,7 @@ mod chain;
 mod rate;
 mod window;
 
-pub use batch::{Batch, Sequence, Wanted};
+pub use batch::{Batch, Wanted};
 pub use chain::{Chain, Need, Settlement};
 pub use window::{Reservation, Window, WindowView};
 

@@ -6,7 +6,10 @@ use std::rc::Rc;
 use super::LeaseRules;
 use super::batch::Consumed;
 use super::rate::SpendingRate;
-use crate::contract::call::{Funding, LostLeases, WindowState};
+use crate::contract::answer::WindowState;
+use crate::contract::call::{Funding, LostLeases};
+use crate::contract::{self, AccessDocument};
+use crate::units::Units;
 
 /// Units granted by one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +42,8 @@ pub struct WindowView {
 /// One window of one meter.
 #[derive(Clone, Debug)]
 pub struct Window {
+    /// Its number within the chain, which no other window gets.
+    pub number: u32,
     /// `<epoch>/<meter>/<start>`.
     pub id: Rc<str>,
     /// The meter's slug.
@@ -57,6 +62,7 @@ pub struct Window {
     free: u64,
     in_flight: u64,
     granted: u64,
+    reservations: u32,
     last_spent_ms: u64,
     rate: SpendingRate,
     consumed: Vec<Consumed>,
@@ -70,19 +76,23 @@ pub struct Window {
 impl Window {
     /// A window in which nothing happened yet.
     #[must_use]
-    pub const fn new(id: Rc<str>, meter: Rc<str>, epoch: u32, start_ms: i64, end_ms: i64) -> Self {
+    pub fn new(number: u32, epoch: u32, meter: &str, described: &contract::Window) -> Self {
         Self {
-            id,
-            meter,
+            number,
+            id: AccessDocument::window_id(epoch, meter, described)
+                .to_string()
+                .into(),
+            meter: meter.into(),
             epoch,
-            start_ms,
-            end_ms,
-            included: None,
-            limit: None,
+            start_ms: described.start_ms,
+            end_ms: described.end_ms,
+            included: described.included.map(Units::milli),
+            limit: described.limit.map(Units::milli),
             leases: VecDeque::new(),
             free: 0,
             in_flight: 0,
             granted: 0,
+            reservations: 0,
             last_spent_ms: 0,
             rate: SpendingRate::NONE,
             consumed: Vec::new(),
@@ -177,12 +187,14 @@ impl Window {
         self.in_flight += taken;
         self.rate.add(milli, now_ms);
         self.last_spent_ms = now_ms;
+        self.reservations += 1;
         Reservation { milli, leased_ms }
     }
 
     /// Spends `milli` units that no lease covers: on a soft limit, or while Redis is away.
     pub const fn spend_unleased(&mut self, milli: u64, now_ms: u64) -> Reservation {
         self.last_spent_ms = now_ms;
+        self.reservations += 1;
         Reservation {
             milli,
             leased_ms: None,
@@ -191,6 +203,7 @@ impl Window {
 
     /// Turns a reservation into consumption of an hour by a key.
     pub fn consume(&mut self, reservation: Reservation, hour: i64, key: &Rc<str>) {
+        self.reservations = self.reservations.saturating_sub(1);
         let funding = if reservation.leased_ms.is_some() {
             self.in_flight = self.in_flight.saturating_sub(reservation.milli);
             Funding::Leased
@@ -219,6 +232,7 @@ impl Window {
 
     /// Gives a reservation back to the lease it came from, or to Redis when that lease is over.
     pub fn release(&mut self, reservation: Reservation, now_ms: u64, rules: &LeaseRules) {
+        self.reservations = self.reservations.saturating_sub(1);
         let Some(sent_ms) = reservation.leased_ms else {
             return;
         };
@@ -266,6 +280,13 @@ impl Window {
         };
     }
 
+    /// Takes over what a newer document says of the window.
+    pub fn describe(&mut self, described: &contract::Window) {
+        self.limit = described.limit.map(Units::milli);
+        self.included = described.included.map(Units::milli);
+        self.end_ms = described.end_ms;
+    }
+
     /// Forgets that there were no units: the document, or Redis, is another one.
     pub const fn ask_again(&mut self) {
         self.exhausted_until_ms = 0;
@@ -280,7 +301,7 @@ impl Window {
     /// What the worker would like to hold: what it spent in the last second, less what it has.
     #[must_use]
     pub const fn want(&self, now_ms: u64) -> u64 {
-        if self.limit.is_none() {
+        if self.limit.is_none() || now_ms >= self.last_spent_ms + LEASE_IDLE_MS {
             return 0;
         }
         self.rate.last_second(now_ms).saturating_sub(self.free)
@@ -346,7 +367,7 @@ impl Window {
     /// Whether nothing would be lost with this window.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.held() == 0 && self.unacknowledged == 0 && self.returned == 0
+        self.held() == 0 && self.reservations == 0 && self.unacknowledged == 0 && self.returned == 0
     }
 
     /// Moves what was consumed and returned into a batch.

@@ -19,6 +19,7 @@ pub use rules::{Access, Demand, MeterCost, Rule};
 pub use statuses::Statuses;
 
 use crate::api_key::Environment;
+pub use crate::contract::call::LostLeases;
 use crate::problem::Responses;
 use crate::units::Units;
 
@@ -87,15 +88,6 @@ pub struct Metering {
     pub wait_for_units_ms: u64,
 }
 
-/// What becomes of leases whose worker is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LostLeases {
-    /// They count against the limit until the window ends: it is never exceeded.
-    Hold,
-    /// They are given back after `leaseTtlMs`: every unit is used.
-    Return,
-}
-
 /// What happens while Redis does not answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OnUnavailable {
@@ -142,6 +134,15 @@ impl Policy {
             .rules
             .iter()
             .chain(std::iter::once(&self.rules.catch_all))
+    }
+
+    /// The rule at a place in the document, if there is one that is used.
+    #[must_use]
+    pub fn rule(&self, index: usize) -> Option<&Rule> {
+        self.rules
+            .rules
+            .get(index)
+            .or_else(|| Some(&self.rules.catch_all).filter(|rule| rule.index() == index))
     }
 
     /// The rule for a request by its `:method` and `:path`; the first that matches.

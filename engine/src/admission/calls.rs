@@ -1,0 +1,172 @@
+//! What goes into the worker's next call to Redis.
+
+use super::cache::ChainRef;
+use super::{Call, Lack, Now, Part, Worker};
+use crate::contract::Script;
+use crate::contract::call::{self, BatchHeader, Order, Subject};
+use crate::lease::Need;
+use crate::limits::SETTLES_PER_CALL_MAX;
+
+impl Worker {
+    /// The bytes to send now, if a call is due and allowed; the result belongs to [`Worker::answer`].
+    pub fn next_call(&mut self, now: Now) -> Option<Vec<u8>> {
+        let now_ms = now.monotonic_ms;
+        if self.call.is_some() || !self.has_something_to_ask(now_ms) {
+            return None;
+        }
+        if !self.link.take_call(now_ms) {
+            return None;
+        }
+        let mut bytes = Vec::with_capacity(1_024);
+        let mut parts = Vec::new();
+        self.begin(&mut bytes, &mut parts);
+        self.add_batches(&mut bytes, &mut parts, now_ms);
+        self.add_lookups(&mut bytes, &mut parts, now_ms);
+        self.call = Some(Call {
+            sent_ms: now_ms,
+            parts,
+        });
+        Some(bytes)
+    }
+
+    fn has_something_to_ask(&mut self, now_ms: u64) -> bool {
+        !self.lookups.is_empty()
+            || self.link.reading_due(now_ms)
+            || self.link.probe_due(now_ms)
+            || self.chains.is_any_due(now_ms, &self.rules)
+            || self
+                .waiting
+                .iter()
+                .any(|waiting| self.asks(&waiting.lack, now_ms))
+    }
+
+    /// Whether what a request lacks is to be asked for now; units that were refused are asked for again later.
+    fn asks(&self, lack: &Lack, now_ms: u64) -> bool {
+        match lack {
+            Lack::Reading | Lack::Document(_) => true,
+            // It is among the look-ups.
+            Lack::Key => false,
+            Lack::Units(chain, needs) => self.chains.look(*chain).is_some_and(|chain| {
+                needs
+                    .iter()
+                    .any(|need| !chain.is_exhausted(&need.window, now_ms))
+            }),
+        }
+    }
+
+    fn begin(&mut self, bytes: &mut Vec<u8>, parts: &mut Vec<Part>) {
+        if let Some(password) = &self.password {
+            call::authenticate(bytes, self.policy.redis.username.as_deref(), password);
+            parts.push(Part::Authenticate);
+        }
+        if self.load_scripts {
+            for script in [Script::Enter, Script::Settle] {
+                call::load(bytes, script);
+                parts.push(Part::Load);
+            }
+        }
+        self.writer.enter(bytes, self.position);
+        parts.push(Part::Enter);
+    }
+
+    fn add_batches(&mut self, bytes: &mut Vec<u8>, parts: &mut Vec<Part>, now_ms: u64) {
+        for (chain, needs) in self.needs(now_ms) {
+            self.add_chain(bytes, parts, chain, &needs, now_ms);
+        }
+        while parts.len() < SETTLES_PER_CALL_MAX
+            && self.chains.is_any_due(now_ms, &self.rules)
+            && self.settles.take(now_ms)
+            && let Some(chain) = self.chains.next_due(now_ms, &self.rules)
+        {
+            self.add_chain(bytes, parts, chain, &[], now_ms);
+        }
+    }
+
+    /// What waiting requests need, by chain; a chain whose document they lack comes with no needs.
+    fn needs(&self, now_ms: u64) -> Vec<(ChainRef, Vec<Need>)> {
+        let mut by_chain: Vec<(ChainRef, Vec<Need>)> = Vec::new();
+        for waiting in &self.waiting {
+            if !self.asks(&waiting.lack, now_ms) {
+                continue;
+            }
+            let (chain, needs): (_, &[Need]) = match &waiting.lack {
+                Lack::Document(chain) => (*chain, &[]),
+                Lack::Units(chain, needs) => (*chain, needs),
+                Lack::Reading | Lack::Key => continue,
+            };
+            if !by_chain.iter().any(|(known, _)| *known == chain) {
+                by_chain.push((chain, Vec::new()));
+            }
+            for (_, gathered) in by_chain.iter_mut().filter(|(known, _)| *known == chain) {
+                for need in needs {
+                    add_need(gathered, need);
+                }
+            }
+        }
+        by_chain
+    }
+
+    fn add_chain(
+        &mut self,
+        bytes: &mut Vec<u8>,
+        parts: &mut Vec<Part>,
+        reference: ChainRef,
+        needs: &[Need],
+        now_ms: u64,
+    ) {
+        let Some(chain) = self.chains.get(reference) else {
+            return;
+        };
+        if let Some(answered_ms) = self.link.last_good_ms() {
+            chain.forget(answered_ms, self.store_number);
+        }
+        chain.prepare(needs, now_ms, &self.rules);
+        let version = chain.document().map_or(0, |document| document.version);
+        for batch in chain.to_send() {
+            let header = BatchHeader {
+                worker: &self.id,
+                sequence: batch.number,
+                version,
+                order: batch.order(),
+            };
+            let subject = Subject::Chain {
+                tag: chain.tag,
+                chain: &chain.id,
+            };
+            self.writer
+                .settle(bytes, &subject, &header, batch.entries());
+            parts.push(Part::Batch(reference, batch.number));
+            self.stats.batches += 1;
+        }
+        self.chains.schedule(reference, &self.rules);
+    }
+
+    fn add_lookups(&mut self, bytes: &mut Vec<u8>, parts: &mut Vec<Part>, now_ms: u64) {
+        for (hash, lookup) in self.lookups.send(now_ms) {
+            let header = BatchHeader {
+                worker: &self.id,
+                sequence: u64::from(!lookup.batch.wanted.is_empty()),
+                version: 0,
+                order: Order::Next,
+            };
+            let subject = Subject::Key {
+                tag: lookup.tag,
+                hash,
+            };
+            self.writer
+                .settle(bytes, &subject, &header, lookup.batch.entries());
+            parts.push(Part::Lookup(*hash));
+            self.stats.lookups += 1;
+        }
+    }
+}
+
+fn add_need(gathered: &mut Vec<Need>, need: &Need) {
+    match gathered
+        .iter_mut()
+        .find(|known| known.window == need.window)
+    {
+        Some(known) => known.milli += need.milli,
+        None => gathered.push(need.clone()),
+    }
+}

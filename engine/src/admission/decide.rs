@@ -1,0 +1,245 @@
+//! One decision: key → subscription → payment → entitlement → units, in that order.
+
+use std::rc::Rc;
+
+use super::cache::{ChainRef, Identity, KnownKey};
+use super::spend::{Short, Spending};
+use super::{Lack, Now, Refusal, RequestId, Ticket, Verdict, Waiting, Worker, demand_of};
+use crate::contract::{AccessDocument, BlockCode, Entitlement, KeyDocument, Term};
+use crate::fields;
+use crate::policy::{Demand, Fallback};
+use crate::problem::Code;
+
+/// A decision, or what is missing for it.
+type Decision = Result<Verdict, Lack>;
+
+impl Worker {
+    pub(super) fn decide(&mut self, waiting: &Waiting, demand: &Demand, now: Now) -> Decision {
+        let now_ms = now.monotonic_ms;
+        let up = self.link.is_up();
+        if up && !self.link.is_fresh(now_ms) {
+            return Err(Lack::Reading);
+        }
+        if !up && self.is_too_old(now_ms) {
+            return Ok(self.unknown_while_away());
+        }
+        if self.keys.is_unknown(&waiting.hash, now_ms) {
+            return Ok(refuse(Code::KeyUnknown));
+        }
+        let known = self.keys.get(&waiting.hash).map(|known| known.chain);
+        let Some(chain) = known.filter(|chain| self.chains.look(*chain).is_some()) else {
+            return if up {
+                Err(Lack::Key)
+            } else {
+                Ok(self.unknown_while_away())
+            };
+        };
+        if !up && self.policy.on_unavailable.known_key == Fallback::Deny {
+            return Ok(refuse(Code::StoreUnavailable));
+        }
+        self.decide_known(waiting, demand, chain, now)
+    }
+
+    /// Decides all that wait, oldest first, as far as it is possible now.
+    pub(super) fn decide_waiting(&mut self, now: Now) -> Vec<(RequestId, Verdict)> {
+        let policy = Rc::clone(&self.policy);
+        let patience_ms = 2 * policy.redis.timeout_ms;
+        let mut decided = Vec::new();
+        for mut waiting in std::mem::take(&mut self.waiting) {
+            let Some(demand) = demand_of(&policy, waiting.rule) else {
+                continue;
+            };
+            match self.decide(&waiting, demand, now) {
+                Ok(verdict) => decided.push((waiting.request, verdict)),
+                Err(_) if now.monotonic_ms >= waiting.arrived_ms + patience_ms => {
+                    decided.push((waiting.request, refuse(Code::StoreUnavailable)));
+                }
+                Err(lack) if lack == waiting.lack => self.waiting.push(waiting),
+                Err(lack) => {
+                    waiting.lack = lack;
+                    let request = waiting.request;
+                    match self.wait(waiting, demand) {
+                        Verdict::Wait => {}
+                        verdict => decided.push((request, verdict)),
+                    }
+                }
+            }
+        }
+        decided
+    }
+
+    fn decide_known(
+        &mut self,
+        waiting: &Waiting,
+        demand: &Demand,
+        chain_ref: ChainRef,
+        now: Now,
+    ) -> Decision {
+        let business_ms = self.business_ms(now);
+        let up = self.link.is_up();
+        let outage = self.link.outage();
+        let Self {
+            keys,
+            chains,
+            policy,
+            rules,
+            stats,
+            ..
+        } = self;
+        let (Some(known), Some(chain)) = (keys.get(&waiting.hash), chains.get(chain_ref)) else {
+            return Err(Lack::Key);
+        };
+        let document = if up {
+            chain.document()
+        } else {
+            chain.last_document()
+        };
+        let Some(document) = document.map(Rc::clone) else {
+            return if up {
+                Err(Lack::Document(chain_ref))
+            } else {
+                Ok(refuse(Code::StoreUnavailable))
+            };
+        };
+        let term = match standing(&known.document, &document, business_ms) {
+            Ok(term) => term,
+            Err(code) => return Ok(refuse(code)),
+        };
+        if let Some(refusal) = lacks_feature(demand, &document.terms[term]) {
+            return Ok(Verdict::Refuse(refusal));
+        }
+        if known.offline.outage != outage {
+            known.offline = super::cache::Offline {
+                outage,
+                ..Default::default()
+            };
+        }
+        let mut spending = Spending {
+            chain,
+            known,
+            rules,
+            on_unavailable: &policy.on_unavailable,
+            wait_until_ms: waiting.arrived_ms + policy.metering.wait_for_units_ms,
+            up,
+            now_ms: now.monotonic_ms,
+            business_ms,
+        };
+        let plan = match spending.plan(demand, &document.terms[term]) {
+            Ok(plan) => plan,
+            Err(Short::Refused(refusal)) => return Ok(Verdict::Refuse(refusal)),
+            Err(Short::Needs(needs)) => return Err(Lack::Units(chain_ref, needs)),
+        };
+        let spent = spending.spend(demand, &plan);
+        let ticket = Ticket {
+            rule: waiting.rule,
+            chain: chain_ref,
+            key: Rc::clone(&known.id),
+            hour: business_ms.div_euclid(3_600_000),
+            identity: identity(known, &document, term, policy),
+            spent,
+            document,
+            term,
+        };
+        if !up {
+            stats.offline_milli += ticket.milli();
+        }
+        chains.touch(chain_ref, now.monotonic_ms);
+        chains.schedule(chain_ref, rules);
+        Ok(Verdict::Admit(ticket))
+    }
+
+    /// Whether the last good answer is so old that every key counts as unknown.
+    fn is_too_old(&self, now_ms: u64) -> bool {
+        let most_ms = self.policy.on_unavailable.stale_for_seconds * 1_000;
+        self.link
+            .last_good_ms()
+            .is_none_or(|good_ms| now_ms > good_ms + most_ms)
+    }
+
+    fn unknown_while_away(&self) -> Verdict {
+        match self.policy.on_unavailable.unknown_key {
+            Fallback::Allow => Verdict::PassUnknown,
+            Fallback::Deny => refuse(Code::StoreUnavailable),
+        }
+    }
+}
+
+const fn refuse(code: Code) -> Verdict {
+    Verdict::Refuse(Refusal::Code(code))
+}
+
+/// Whether key, subscription and payment let a request pass at `now_ms`; answers the term that holds then.
+pub(super) fn standing(
+    key: &KeyDocument,
+    access: &AccessDocument,
+    now_ms: i64,
+) -> Result<usize, Code> {
+    if key.revoked_at_ms.is_some() {
+        return Err(Code::KeyRevoked);
+    }
+    if key
+        .expires_at_ms
+        .is_some_and(|expires_ms| expires_ms <= now_ms)
+    {
+        return Err(Code::KeyExpired);
+    }
+    let Some(term) = access.terms.iter().position(|term| term.contains(now_ms)) else {
+        let starts_later = access.terms.iter().any(|term| now_ms < term.from_ms);
+        return Err(if starts_later {
+            Code::SubscriptionNotStarted
+        } else {
+            Code::SubscriptionEnded
+        });
+    };
+    match &access.block {
+        Some(block) if block.from_ms <= now_ms && !key.bypass => Err(match block.code {
+            BlockCode::PaymentRequired => Code::PaymentRequired,
+            BlockCode::PaymentOverdue => Code::PaymentOverdue,
+            BlockCode::PaymentUncollectible => Code::PaymentUncollectible,
+        }),
+        Some(_) | None => Ok(term),
+    }
+}
+
+fn lacks_feature(demand: &Demand, term: &Term) -> Option<Refusal> {
+    let is_missing = |feature: &&crate::slug::Slug| {
+        !matches!(
+            term.entitlements.get(feature.as_str()),
+            Some(Entitlement::Boolean)
+        )
+    };
+    let missing = demand.requires.iter().find(is_missing)?;
+    Some(Refusal::Feature(missing.clone()))
+}
+
+fn identity(
+    known: &mut KnownKey,
+    document: &AccessDocument,
+    term: usize,
+    policy: &crate::policy::Policy,
+) -> Rc<[(&'static str, String)]> {
+    if let Some(made) = &known.identity
+        && made.version == document.version
+        && made.term == term
+    {
+        return Rc::clone(&made.headers);
+    }
+    let Term {
+        subscription, plan, ..
+    } = &document.terms[term];
+    let headers: Rc<[_]> = fields::Identity {
+        customer: &document.customer,
+        subscription,
+        plan,
+        key: &known.document.id,
+        subject: known.document.subject.as_deref(),
+    }
+    .headers(policy.responses.identity)
+    .into();
+    known.identity = Some(Identity {
+        version: document.version,
+        term,
+        headers: Rc::clone(&headers),
+    });
+    headers
+}

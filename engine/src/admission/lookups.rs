@@ -1,0 +1,83 @@
+//! Keys to look up, and keys being looked up.
+
+use std::collections::BTreeMap;
+
+use super::Waiting;
+use crate::api_key::{KeyHash, Tag};
+use crate::lease::{Batch, Wanted};
+use crate::limits::LOOKUPS_PER_CALL_MAX;
+use crate::policy::Demand;
+
+/// Look-ups by key. An answer that was lost may have leased units, so one is repeated, unchanged, until it is answered.
+#[derive(Debug, Default)]
+pub(super) struct Lookups {
+    queued: BTreeMap<KeyHash, Lookup>,
+    in_doubt: BTreeMap<KeyHash, Lookup>,
+}
+
+/// One look-up.
+#[derive(Debug)]
+pub(super) struct Lookup {
+    pub(super) tag: Tag,
+    /// What the requests that wait for it need, as the worker's first batch for a chain it does not know.
+    pub(super) batch: Batch,
+}
+
+impl Lookups {
+    /// Has a waiting request's key looked up by the next call, unless that is full.
+    pub(super) fn want(&mut self, waiting: &Waiting, demand: &Demand) -> bool {
+        if self.in_doubt.contains_key(&waiting.hash) {
+            return true;
+        }
+        if self.queued.len() >= LOOKUPS_PER_CALL_MAX && !self.queued.contains_key(&waiting.hash) {
+            return false;
+        }
+        let lookup = self.queued.entry(waiting.hash).or_insert_with(|| Lookup {
+            tag: waiting.tag,
+            batch: Batch::default(),
+        });
+        add_demand(&mut lookup.batch, demand);
+        true
+    }
+
+    /// What goes out now: all in doubt, and of the queued as many as there is room for.
+    pub(super) fn send(&mut self, now_ms: u64) -> impl Iterator<Item = (&KeyHash, &Lookup)> {
+        while self.in_doubt.len() < LOOKUPS_PER_CALL_MAX
+            && let Some((hash, mut lookup)) = self.queued.pop_first()
+        {
+            lookup.batch.first_sent_ms = now_ms;
+            self.in_doubt.insert(hash, lookup);
+        }
+        self.in_doubt.iter()
+    }
+
+    /// Takes out a look-up that was answered.
+    pub(super) fn answered(&mut self, hash: &KeyHash) -> Option<Lookup> {
+        self.in_doubt.remove(hash)
+    }
+
+    /// Whether there is nothing to look up.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queued.is_empty() && self.in_doubt.is_empty()
+    }
+}
+
+/// Adds what one waiting request needs.
+fn add_demand(batch: &mut Batch, demand: &Demand) {
+    for cost in &demand.meters {
+        let milli = cost.units.milli().max(1);
+        let known = batch
+            .wanted
+            .iter_mut()
+            .find(|wanted| *wanted.meter == *cost.meter.as_str());
+        match known {
+            Some(wanted) => wanted.need += milli,
+            None => batch.wanted.push(Wanted {
+                meter: cost.meter.as_str().into(),
+                window: "".into(),
+                need: milli,
+                want: 0,
+            }),
+        }
+    }
+}

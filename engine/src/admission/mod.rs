@@ -1,0 +1,405 @@
+//! What becomes of a request, and what Redis is asked: one [`Worker`] per VM, without I/O or a clock.
+//!
+//! The caller passes requests, responses, ticks and answers of Redis in, each with the time, and carries out what comes
+//! back: verdicts for requests, bytes for Redis. A warm request is decided at once from leases the worker holds; any
+//! other waits for the next call, which serves all that wait.
+
+mod answers;
+mod cache;
+mod calls;
+mod decide;
+mod link;
+mod lookups;
+mod spend;
+mod verdict;
+
+use std::rc::Rc;
+
+use crate::api_key::{KeyHash, Tag};
+use crate::contract::Names;
+use crate::contract::call::Writer;
+use crate::fields::MeterState;
+use crate::lease::{LeaseRules, Need};
+use crate::limits::{
+    CACHED_KEYS_MAX, CHAIN_IDLE_MAX_MS, CHAIN_IDLE_MIN_MS, SETTLES_PER_SECOND_MAX,
+};
+use crate::policy::{Access, Demand, Policy};
+use crate::problem::Code;
+use crate::units::Units;
+
+use cache::{ChainRef, Chains, Keys};
+use link::Link;
+use lookups::Lookups;
+
+pub use answers::CallResult;
+pub use link::CallFailure;
+pub use verdict::{Ending, QuotaRefusal, Refusal, Ticket, Verdict};
+
+/// The time, twice: for durations and for instants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// The host's monotonic clock, ms.
+    pub monotonic_ms: u64,
+    /// The host's clock, unix ms.
+    pub unix_ms: i64,
+}
+
+/// The caller's name for a request that may have to wait.
+pub type RequestId = u32;
+
+/// What a request is, as far as rules and keys are concerned.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'h, N, V> {
+    /// `:method`.
+    pub method: &'h [u8],
+    /// `:path` with its query.
+    pub path: &'h [u8],
+    /// All headers, names in lower case.
+    pub headers: &'h [(N, V)],
+}
+
+/// What a request waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Lack {
+    /// A look at the change log.
+    Reading,
+    /// The key.
+    Key,
+    /// The chain's document.
+    Document(ChainRef),
+    /// Units.
+    Units(ChainRef, Vec<Need>),
+}
+
+#[derive(Clone, Debug)]
+struct Waiting {
+    request: RequestId,
+    hash: KeyHash,
+    tag: Tag,
+    rule: usize,
+    arrived_ms: u64,
+    lack: Lack,
+}
+
+/// A call under way: which reply is whose.
+#[derive(Debug)]
+struct Call {
+    sent_ms: u64,
+    parts: Vec<Part>,
+}
+
+/// One reply to come.
+#[derive(Clone, Copy, Debug)]
+enum Part {
+    Authenticate,
+    Load,
+    Enter,
+    Batch(ChainRef, u64),
+    Lookup(KeyHash),
+}
+
+/// What a worker has done since it started, for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Calls with a whole and good answer.
+    pub calls_ok: u64,
+    /// Calls without, by [`CallFailure`] in order.
+    pub calls_failed: [u64; 5],
+    /// Keys looked up in Redis.
+    pub lookups: u64,
+    /// Batches sent, repeats included.
+    pub batches: u64,
+    /// Leases granted.
+    pub grants: u64,
+    /// Times Redis had lost batches that were then sent again.
+    pub gaps: u64,
+    /// Batches given up after too long in doubt or lost on both sides.
+    pub batches_lost: u64,
+    /// Documents that could not be read.
+    pub bad_documents: u64,
+    /// Thousandths of units spent while Redis was away.
+    pub offline_milli: u64,
+}
+
+/// One worker's part in admission.
+#[derive(Debug)]
+pub struct Worker {
+    id: String,
+    policy: Rc<Policy>,
+    rules: LeaseRules,
+    writer: Writer,
+    password: Option<String>,
+    keys: Keys,
+    chains: Chains,
+    waiting: Vec<Waiting>,
+    lookups: Lookups,
+    link: Link,
+    call: Option<Call>,
+    settles: SettleBudget,
+    load_scripts: bool,
+    store: Option<(String, String)>,
+    store_number: u32,
+    position: Option<u64>,
+    is_behind: bool,
+    skew_ms: i64,
+    offset_ms: i64,
+    stats: Stats,
+}
+
+/// What a settle costs the worker, spread over time.
+#[derive(Clone, Copy, Debug)]
+struct SettleBudget {
+    left: usize,
+    refilled_ms: u64,
+}
+
+impl Worker {
+    /// A worker with an id no other ever had; `seed` is random too.
+    #[must_use]
+    pub fn new(policy: Rc<Policy>, id: String, seed: u64, password: Option<String>) -> Self {
+        let metering = &policy.metering;
+        let rules = LeaseRules {
+            ttl_ms: metering.lease_ttl_ms,
+            lost_leases: metering.lost_leases,
+            flush_interval_ms: metering.flush_interval_ms,
+            max_unsettled_ms: metering.max_unsettled_ms,
+        };
+        let names = Names::new(policy.redis.prefix.clone());
+        Self {
+            id,
+            rules,
+            writer: Writer::new(names, rules.lost_leases, rules.ttl_ms),
+            password,
+            keys: Keys::new(seed),
+            chains: Chains::default(),
+            waiting: Vec::new(),
+            lookups: Lookups::default(),
+            link: Link::new(policy.redis.max_calls_per_second),
+            call: None,
+            settles: SettleBudget {
+                left: SETTLES_PER_SECOND_MAX,
+                refilled_ms: 0,
+            },
+            load_scripts: false,
+            store: None,
+            store_number: 0,
+            position: None,
+            is_behind: false,
+            skew_ms: 0,
+            offset_ms: 0,
+            stats: Stats::default(),
+            policy,
+        }
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub const fn policy(&self) -> &Rc<Policy> {
+        &self.policy
+    }
+
+    /// Decides a request, or has it wait; then a later call names it.
+    pub fn admit<N, V>(&mut self, request: RequestId, head: &Head<'_, N, V>, now: Now) -> Verdict
+    where
+        N: AsRef<str>,
+        V: AsRef<[u8]>,
+    {
+        let policy = Rc::clone(&self.policy);
+        let rule = match policy.match_rule(head.method, head.path) {
+            Ok(rule) => rule,
+            Err(refused) => return Verdict::Refuse(Refusal::Path(refused)),
+        };
+        let Access::Keyed(demand) = rule.access() else {
+            return Verdict::Pass;
+        };
+        if policy.passes_preflight(head.method, head.headers) {
+            return Verdict::Pass;
+        }
+        let key = match policy.key(head.headers, head.path) {
+            Ok(key) => key,
+            Err(code) => return Verdict::Refuse(Refusal::Code(code)),
+        };
+        self.link.note_request(now.monotonic_ms);
+        let mut waiting = Waiting {
+            request,
+            hash: key.hash(),
+            tag: key.tag(),
+            rule: rule.index(),
+            arrived_ms: now.monotonic_ms,
+            lack: Lack::Reading,
+        };
+        match self.decide(&waiting, demand, now) {
+            Ok(verdict) => verdict,
+            Err(lack) => {
+                waiting.lack = lack;
+                self.wait(waiting, demand)
+            }
+        }
+    }
+
+    /// Takes back the ticket of an admitted request.
+    pub fn finish(&mut self, ticket: &Ticket, ending: Ending, now: Now) {
+        let metered = match (ending, self.demand(ticket.rule)) {
+            (Ending::Status(status), Some(demand)) => demand.metered_statuses.contains(status),
+            (Ending::Died | Ending::Status(_), _) => false,
+        };
+        let Some(chain) = self.chains.get(ticket.chain) else {
+            return;
+        };
+        let mut unsent = false;
+        for (number, reservation) in &ticket.spent {
+            let Some(window) = chain.window_mut(*number) else {
+                continue;
+            };
+            if metered {
+                window.consume(*reservation, ticket.hour, &ticket.key);
+            } else {
+                window.release(*reservation, now.monotonic_ms, &self.rules);
+            }
+            unsent |= window.has_unsent();
+        }
+        if unsent {
+            chain.note_usage(now.monotonic_ms);
+        }
+        self.chains.schedule(ticket.chain, &self.rules);
+    }
+
+    fn wait(&mut self, waiting: Waiting, demand: &Demand) -> Verdict {
+        if waiting.lack == Lack::Key && !self.lookups.want(&waiting, demand) {
+            return Verdict::Refuse(Refusal::Code(Code::StoreUnavailable));
+        }
+        self.waiting.push(waiting);
+        Verdict::Wait
+    }
+
+    /// Forgets a request that waits no longer.
+    pub fn abandon(&mut self, request: RequestId) {
+        self.waiting.retain(|waiting| waiting.request != request);
+    }
+
+    /// Whether a request waits for Redis.
+    #[must_use]
+    pub const fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Decides what can be decided of the requests that wait, without an answer of Redis: for those that waited too
+    /// long, and for all while Redis is away.
+    pub fn tick(&mut self, now: Now) -> Vec<(RequestId, Verdict)> {
+        let idle_ms = if self.chains.len() + self.keys.len() < CACHED_KEYS_MAX {
+            CHAIN_IDLE_MAX_MS
+        } else {
+            CHAIN_IDLE_MIN_MS
+        };
+        let business_ms = self.business_ms(now);
+        self.chains.sweep(now.monotonic_ms, business_ms, idle_ms);
+        if self.waiting.is_empty() {
+            return Vec::new();
+        }
+        self.decide_waiting(now)
+    }
+
+    /// The state of each meter an admitted request touched that has a number to show, for the client.
+    pub fn meter_states<'a>(
+        &'a self,
+        ticket: &'a Ticket,
+        now: Now,
+    ) -> impl Iterator<Item = MeterState<'a>> {
+        let business_ms = self.business_ms(now);
+        let chain = self.chains.look(ticket.chain);
+        let windows = ticket
+            .spent
+            .iter()
+            .filter_map(move |(number, _)| chain?.window(*number));
+        windows.filter_map(move |window| {
+            Some(MeterState {
+                meter: &window.meter,
+                limit: Units::from_milli(window.limit.or(window.included)?)?,
+                remaining: Units::from_milli(window.remaining()?)?,
+                window_seconds: seconds(window.end_ms - window.start_ms),
+                resets_in_seconds: seconds(window.end_ms - business_ms),
+            })
+        })
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// Keys and chains in memory.
+    #[must_use]
+    pub fn cached(&self) -> (usize, usize) {
+        (self.keys.len(), self.chains.len())
+    }
+
+    /// For how long the oldest consumed unit waits to be settled, ms.
+    #[must_use]
+    pub fn settle_lag_ms(&self, now: Now) -> u64 {
+        self.chains
+            .oldest_unsettled_ms()
+            .map_or(0, |since_ms| now.monotonic_ms.saturating_sub(since_ms))
+    }
+
+    /// Redis's clock less the host's as last seen, ms.
+    #[must_use]
+    pub const fn clock_skew_ms(&self) -> i64 {
+        self.skew_ms
+    }
+
+    /// Whether Redis is taken to be there.
+    #[must_use]
+    pub const fn store_is_up(&self) -> bool {
+        self.link.is_up()
+    }
+
+    fn demand(&self, rule: usize) -> Option<&Demand> {
+        demand_of(&self.policy, rule)
+    }
+
+    /// Business time: the host's clock unless it is too far from Redis's, moved by the sandbox's offset.
+    fn business_ms(&self, now: Now) -> i64 {
+        let correction_ms = if self.skew_ms.abs() > CLOCK_SKEW_TOLERATED_MS {
+            self.skew_ms
+        } else {
+            0
+        };
+        now.unix_ms + correction_ms + self.offset_ms
+    }
+}
+
+impl SettleBudget {
+    fn take(&mut self, now_ms: u64) -> bool {
+        if now_ms >= self.refilled_ms + 1_000 {
+            self.refilled_ms = now_ms;
+            self.left = SETTLES_PER_SECOND_MAX;
+        }
+        if self.left == 0 {
+            return false;
+        }
+        self.left -= 1;
+        true
+    }
+}
+
+/// Beyond this the host's clock is corrected by Redis's.
+const CLOCK_SKEW_TOLERATED_MS: i64 = 2_000;
+
+/// Whole seconds, rounded up; at least 0.
+fn seconds(duration_ms: i64) -> u64 {
+    u64::try_from(duration_ms.max(0))
+        .unwrap_or(0)
+        .div_ceil(1_000)
+}
+
+/// What a rule asks of a key; nothing if it is public.
+fn demand_of(policy: &Policy, rule: usize) -> Option<&Demand> {
+    match policy.rule(rule)?.access() {
+        Access::Public => None,
+        Access::Keyed(demand) => Some(demand),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+//! Units for one request: from leases, without one, or from what an outage allows; for all meters or none.
+
+use std::rc::Rc;
+
+use super::cache::KnownKey;
+use super::{QuotaRefusal, Refusal, seconds};
+use crate::contract::{Entitlement, Term};
+use crate::lease::{Chain, LeaseRules, Need, Reservation, Window};
+use crate::policy::{Demand, MeterCost, OnUnavailable};
+use crate::problem::Code;
+use crate::units::Units;
+
+/// How a meter's units are paid for.
+#[derive(Clone, Copy)]
+pub(super) enum Source {
+    Leases,
+    Unleased,
+    OfflineSoft,
+    OfflineHard,
+}
+
+/// Why units cannot be spent now.
+pub(super) enum Short {
+    Refused(Refusal),
+    Needs(Vec<Need>),
+}
+
+/// One request's spending: planned for all meters, then done for all or none.
+pub(super) struct Spending<'a> {
+    pub(super) chain: &'a mut Chain,
+    pub(super) known: &'a mut KnownKey,
+    pub(super) rules: &'a LeaseRules,
+    pub(super) on_unavailable: &'a OnUnavailable,
+    pub(super) wait_until_ms: u64,
+    pub(super) up: bool,
+    pub(super) now_ms: u64,
+    pub(super) business_ms: i64,
+}
+
+impl Spending<'_> {
+    /// Where the units of every meter come from.
+    pub(super) fn plan(
+        &mut self,
+        demand: &Demand,
+        term: &Term,
+    ) -> Result<Vec<(u32, Source)>, Short> {
+        let mut plan = Vec::with_capacity(demand.meters.len());
+        let mut needs = Vec::new();
+        for cost in &demand.meters {
+            let Some(Entitlement::Metered { windows }) = term.entitlements.get(cost.meter.as_str())
+            else {
+                return Err(Short::Refused(Refusal::Meter(cost.meter.clone())));
+            };
+            let open = windows.iter().find(|window| {
+                window.start_ms <= self.business_ms && self.business_ms < window.end_ms
+            });
+            let Some(open) = open else {
+                return Err(Short::Refused(Refusal::Code(Code::StoreUnavailable)));
+            };
+            let window = self.chain.window_for(term.epoch, cost.meter.as_str(), open);
+            let (number, id) = (window.number, Rc::clone(&window.id));
+            match self.source(number, cost.units.milli())? {
+                Some(source) => plan.push((number, source)),
+                None => needs.push(Need {
+                    window: id,
+                    milli: cost.units.milli().max(1),
+                }),
+            }
+        }
+        if needs.is_empty() {
+            Ok(plan)
+        } else {
+            Err(Short::Needs(needs))
+        }
+    }
+
+    /// Where `milli` units of a window come from; `None` when Redis must be asked.
+    fn source(&self, number: u32, milli: u64) -> Result<Option<Source>, Short> {
+        let Some(window) = self.chain.window(number) else {
+            return Ok(None);
+        };
+        let offline = &self.known.offline;
+        let within = |spent: u64, most: Units| spent.saturating_add(milli) <= most.milli();
+        let Some(limit) = window.limit.filter(|_| !self.known.document.bypass) else {
+            let bounded = !self.up && window.included.is_some() && !self.known.document.bypass;
+            return if !bounded {
+                Ok(Some(Source::Unleased))
+            } else if within(offline.soft, self.on_unavailable.offline_units) {
+                Ok(Some(Source::OfflineSoft))
+            } else {
+                Err(Short::Refused(Refusal::Code(Code::StoreUnavailable)))
+            };
+        };
+        if window.can_spend(milli, self.now_ms, self.rules) {
+            return Ok(Some(Source::Leases));
+        }
+        if !self.up || self.chain.is_paused(self.now_ms) {
+            return if milli > 0 && within(offline.hard, self.on_unavailable.offline_hard_units) {
+                Ok(Some(Source::OfflineHard))
+            } else {
+                Err(Short::Refused(Refusal::Code(Code::StoreUnavailable)))
+            };
+        }
+        let may_wait = self.now_ms < self.wait_until_ms && window.units_may_return();
+        if window.is_exhausted(self.now_ms) && !may_wait {
+            return Err(Short::Refused(self.quota(window, limit)));
+        }
+        Ok(None)
+    }
+
+    fn quota(&self, window: &Window, limit: u64) -> Refusal {
+        let used = limit.saturating_sub(window.remaining().unwrap_or(0));
+        Refusal::Quota(QuotaRefusal {
+            meter: Rc::clone(&window.meter),
+            limit: Units::from_milli(limit).unwrap_or(Units::MAX),
+            used: Units::from_milli(used).unwrap_or(Units::MAX),
+            resets_at_ms: window.end_ms,
+            retry_after_seconds: if window.units_may_return() {
+                1
+            } else {
+                seconds(window.end_ms - self.business_ms).max(1)
+            },
+        })
+    }
+
+    /// Spends what was planned.
+    pub(super) fn spend(
+        &mut self,
+        demand: &Demand,
+        plan: &[(u32, Source)],
+    ) -> Vec<(u32, Reservation)> {
+        let spend_one = |(cost, (number, source)): (&MeterCost, &(u32, Source))| {
+            let milli = cost.units.milli();
+            let window = self.chain.window_mut(*number)?;
+            let reservation = match source {
+                Source::Leases => window.reserve(milli, self.now_ms, self.rules),
+                Source::Unleased => window.spend_unleased(milli, self.now_ms),
+                Source::OfflineSoft => {
+                    self.known.offline.soft += milli;
+                    window.spend_unleased(milli, self.now_ms)
+                }
+                Source::OfflineHard => {
+                    self.known.offline.hard += milli;
+                    window.spend_unleased(milli, self.now_ms)
+                }
+            };
+            Some((*number, reservation))
+        };
+        demand
+            .meters
+            .iter()
+            .zip(plan)
+            .filter_map(spend_one)
+            .collect()
+    }
+}

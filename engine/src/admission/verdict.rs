@@ -1,0 +1,137 @@
+//! What a worker answers for a request.
+
+use std::rc::Rc;
+
+use super::cache::ChainRef;
+use crate::contract::AccessDocument;
+use crate::lease::Reservation;
+use crate::policy::PathRefused;
+use crate::problem::{Code, Problem, Quota};
+use crate::slug::Slug;
+use crate::units::Units;
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub enum Verdict {
+    /// It goes on without a key: a public rule or a preflight.
+    Pass,
+    /// It goes on although its key cannot be looked up now; nothing is metered.
+    PassUnknown,
+    /// It goes on; the ticket is handed back with the outcome.
+    Admit(Ticket),
+    /// It is refused.
+    Refuse(Refusal),
+    /// It waits for an answer of Redis.
+    Wait,
+}
+
+/// Why a request is refused, with what the answer says about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Its path is not in normal form.
+    Path(PathRefused),
+    /// For a reason its code says all about.
+    Code(Code),
+    /// The plan lacks a meter.
+    Meter(Slug),
+    /// The plan lacks a feature.
+    Feature(Slug),
+    /// A limit does not leave enough units.
+    Quota(QuotaRefusal),
+}
+
+/// A limit that does not leave enough units.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuotaRefusal {
+    /// The meter.
+    pub meter: Rc<str>,
+    /// The limit.
+    pub limit: Units,
+    /// What of it is used or reserved, as this worker knows it.
+    pub used: Units,
+    /// The window's end, unix ms.
+    pub resets_at_ms: i64,
+    /// When to try again.
+    pub retry_after_seconds: u64,
+}
+
+impl Refusal {
+    /// The refusal's stable code.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::Path(_) => Code::PathNotNormal,
+            Self::Code(code) => *code,
+            Self::Meter(_) => Code::MeterNotInPlan,
+            Self::Feature(_) => Code::FeatureNotInPlan,
+            Self::Quota(_) => Code::QuotaExceeded,
+        }
+    }
+
+    /// The problem to answer with.
+    #[must_use]
+    pub fn problem(&self) -> Problem<'_> {
+        match self {
+            Self::Path(refused) => Problem::path_not_normal(*refused),
+            Self::Code(code) => Problem::new(*code),
+            Self::Meter(meter) => Problem::meter_not_in_plan(meter),
+            Self::Feature(feature) => Problem::feature_not_in_plan(feature),
+            Self::Quota(quota) => Problem::quota_exceeded(Quota {
+                meter: &quota.meter,
+                limit: quota.limit,
+                used: quota.used,
+                resets_at_ms: quota.resets_at_ms,
+            })
+            .retry_after(quota.retry_after_seconds),
+        }
+    }
+}
+
+/// What an admitted request holds until its response. It must be handed back by [`Worker::finish`].
+#[derive(Debug)]
+pub struct Ticket {
+    pub(super) rule: usize,
+    pub(super) chain: ChainRef,
+    pub(super) key: Rc<str>,
+    pub(super) hour: i64,
+    pub(super) spent: Vec<(u32, Reservation)>,
+    /// Headers that tell the upstream who calls.
+    pub identity: Rc<[(&'static str, String)]>,
+    pub(super) document: Rc<AccessDocument>,
+    pub(super) term: usize,
+}
+
+impl Ticket {
+    /// The rule the request matched, counted from 0.
+    #[must_use]
+    pub const fn rule(&self) -> usize {
+        self.rule
+    }
+
+    /// `sub_…`.
+    #[must_use]
+    pub fn subscription_id(&self) -> &str {
+        self.document
+            .terms
+            .get(self.term)
+            .map_or("", |term| &term.subscription)
+    }
+
+    /// Thousandths of units reserved over all meters.
+    #[must_use]
+    pub fn milli(&self) -> u64 {
+        self.spent
+            .iter()
+            .map(|(_, reservation)| reservation.milli)
+            .sum()
+    }
+}
+
+/// What became of an admitted request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// A response with this status.
+    Status(u16),
+    /// The stream died before its status.
+    Died,
+}

@@ -1,0 +1,258 @@
+//! The answers to a worker's calls.
+
+use crate::resp::Reply;
+
+/// An answer of Redis that is not what the script answers.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AnswerError {
+    /// The script is not loaded.
+    #[error("the script is not loaded")]
+    NoScript,
+    /// Redis refused the command; the first words of its error.
+    #[error("Redis answered: {0}")]
+    Refused(String),
+    /// Not of the expected form.
+    #[error("the answer is not of the script's form")]
+    Unexpected,
+}
+
+/// The answer that opens a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entered<'a> {
+    /// The store is not, or not yet again, filled.
+    Unready,
+    /// The store can be used.
+    Ready(Store<'a>),
+}
+
+/// What a ready store says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store<'a> {
+    /// The process's replication id.
+    pub node: &'a str,
+    /// The store's generation: another one after it was lost and rebuilt.
+    pub generation: &'a str,
+    /// The node's clock, unix ms.
+    pub time_ms: i64,
+    /// Business time minus machine time, in a sandbox.
+    pub offset_ms: Option<i64>,
+    /// The last number of the change log.
+    pub last_change: u64,
+    /// The changes after the asked position, in order, as many as one call brings.
+    pub changes: Vec<Change<'a>>,
+}
+
+/// One entry of the change log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change<'a> {
+    /// Its number.
+    pub number: u64,
+    /// What changed.
+    pub subject: ChangedDocument<'a>,
+    /// The document's new version.
+    pub version: u64,
+}
+
+/// A document that changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangedDocument<'a> {
+    /// The access document of a chain.
+    Chain(&'a str),
+    /// A key's document, by the key's hash in hex.
+    Key(&'a str),
+}
+
+/// The answer to a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settled<'a> {
+    /// The store is not, or not yet again, filled; nothing was counted.
+    Unready,
+    /// No such key.
+    Unknown,
+    /// Everything else.
+    Known(Receipt<'a>),
+}
+
+/// What Redis did with a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt<'a> {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// The last number Redis has counted.
+    pub last: u64,
+    /// Version of the access document.
+    pub version: u64,
+    /// The access document, when the worker has another version.
+    pub document: Option<&'a [u8]>,
+    /// The key's document, when it was looked up by key.
+    pub key_document: Option<&'a [u8]>,
+    /// How long Redis grants nothing on hard limits.
+    pub paused_ms: u64,
+    /// The state of every window asked about.
+    pub windows: Vec<WindowState<'a>>,
+}
+
+/// What becomes of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Counted now, or nothing was to be counted.
+    Applied,
+    /// Counted before: the first answer again.
+    Repeated,
+    /// Not counted: an earlier number is missing.
+    Gap,
+    /// Not counted: a later number was counted before.
+    Stale,
+}
+
+/// A window as Redis has it after a batch; units are integers of 1/1000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WindowState<'a> {
+    /// The window's id.
+    pub window: &'a str,
+    /// Units leased by this batch.
+    pub granted: u64,
+    /// Units nobody has yet; `None` without a limit.
+    pub remaining: Option<u64>,
+    /// Units leased to other workers.
+    pub leased_to_others: u64,
+    /// Consumed units that count against the window.
+    pub used: u64,
+    /// Whether a worker had to wait for units lately.
+    pub others_wait: bool,
+}
+
+impl<'a> Entered<'a> {
+    /// Reads the answer of the script that opens a call.
+    ///
+    /// # Errors
+    /// When Redis refused it or the answer has another form.
+    pub fn read(reply: &'a Reply<'a>) -> Result<Self, AnswerError> {
+        let mut fields = Fields::of(reply)?;
+        let ready = match fields.text()? {
+            "ready" => true,
+            "unready" => false,
+            _ => return Err(AnswerError::Unexpected),
+        };
+        let (node, time_ms) = (fields.text()?, fields.number()?);
+        if !ready {
+            return Ok(Self::Unready);
+        }
+        let generation = fields.text()?;
+        let offset_ms = match fields.text()? {
+            "" => None,
+            offset => Some(parse(offset)?),
+        };
+        let last_change = fields.number()?;
+        let mut changes = Vec::new();
+        while fields.more() {
+            let number = fields.number()?;
+            let subject = match fields.text()? {
+                "s" => ChangedDocument::Chain(fields.text()?),
+                "k" => ChangedDocument::Key(fields.text()?),
+                _ => return Err(AnswerError::Unexpected),
+            };
+            let version = fields.number()?;
+            changes.push(Change {
+                number,
+                subject,
+                version,
+            });
+        }
+        Ok(Self::Ready(Store {
+            node,
+            generation,
+            time_ms,
+            offset_ms,
+            last_change,
+            changes,
+        }))
+    }
+}
+
+impl<'a> Settled<'a> {
+    /// Reads the answer to a batch.
+    ///
+    /// # Errors
+    /// When Redis refused it or the answer has another form.
+    pub fn read(reply: &'a Reply<'a>) -> Result<Self, AnswerError> {
+        let mut fields = Fields::of(reply)?;
+        let outcome = match fields.text()? {
+            "unready" => return Ok(Self::Unready),
+            "unknown" => return Ok(Self::Unknown),
+            "ok" => Outcome::Applied,
+            "again" => Outcome::Repeated,
+            "gap" => Outcome::Gap,
+            "stale" => Outcome::Stale,
+            _ => return Err(AnswerError::Unexpected),
+        };
+        let mut receipt = Receipt {
+            outcome,
+            last: fields.number()?,
+            version: fields.number()?,
+            document: Some(fields.bytes()?).filter(|document| !document.is_empty()),
+            key_document: Some(fields.bytes()?).filter(|document| !document.is_empty()),
+            paused_ms: fields.number()?,
+            windows: Vec::new(),
+        };
+        while fields.more() {
+            receipt.windows.push(fields.window()?);
+        }
+        Ok(Self::Known(receipt))
+    }
+}
+
+/// The members of a flat answer, read in order.
+struct Fields<'a> {
+    rest: &'a [Reply<'a>],
+}
+
+impl<'a> Fields<'a> {
+    fn of(reply: &'a Reply<'a>) -> Result<Self, AnswerError> {
+        if reply.error_kind() == Some(b"NOSCRIPT") {
+            return Err(AnswerError::NoScript);
+        }
+        if let Reply::Error(message) = reply {
+            let text = String::from_utf8_lossy(&message[..message.len().min(200)]);
+            return Err(AnswerError::Refused(text.into_owned()));
+        }
+        let rest = reply.as_array().ok_or(AnswerError::Unexpected)?;
+        Ok(Self { rest })
+    }
+
+    const fn more(&self) -> bool {
+        !self.rest.is_empty()
+    }
+
+    fn bytes(&mut self) -> Result<&'a [u8], AnswerError> {
+        let (first, rest) = self.rest.split_first().ok_or(AnswerError::Unexpected)?;
+        self.rest = rest;
+        first.as_bulk().ok_or(AnswerError::Unexpected)
+    }
+
+    fn text(&mut self) -> Result<&'a str, AnswerError> {
+        str::from_utf8(self.bytes()?).map_err(|_| AnswerError::Unexpected)
+    }
+
+    fn number<N: std::str::FromStr>(&mut self) -> Result<N, AnswerError> {
+        parse(self.text()?)
+    }
+
+    fn window(&mut self) -> Result<WindowState<'a>, AnswerError> {
+        Ok(WindowState {
+            window: self.text()?,
+            granted: self.number()?,
+            remaining: match self.text()? {
+                "" => None,
+                remaining => Some(parse(remaining)?),
+            },
+            leased_to_others: self.number()?,
+            used: self.number()?,
+            others_wait: self.text()? == "1",
+        })
+    }
+}
+
+fn parse<N: std::str::FromStr>(text: &str) -> Result<N, AnswerError> {
+    text.parse().map_err(|_| AnswerError::Unexpected)
+}
