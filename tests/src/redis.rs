@@ -109,8 +109,7 @@ impl RedisServer {
     /// When it does not.
     #[must_use]
     pub fn exchange(&self, request: &[u8]) -> Vec<u8> {
-        self.try_exchange(request, PATIENCE)
-            .expect("Redis answers")
+        self.try_exchange(request, PATIENCE).expect("Redis answers")
     }
 
     /// Kills it (`SIGKILL`); nothing listens until [`RedisServer::restart`].

@@ -209,9 +209,7 @@ fn sorted_set(keys: &mut Keys, name: &[u8], arguments: &[&[u8]]) -> Result<Answe
             })
         }
         (b"ZCOUNT", [key, min, max]) => Answer::count(in_range(keys, key, min, max)?.len()),
-        (b"ZRANGEBYSCORE", [key, min, max]) => {
-            Answer::strings(in_range(keys, key, min, max)?)
-        }
+        (b"ZRANGEBYSCORE", [key, min, max]) => Answer::strings(in_range(keys, key, min, max)?),
         _ => return Err(UNKNOWN),
     })
 }

@@ -33,12 +33,12 @@ impl Scripts {
         let called = Rc::clone(node);
         redis.raw_set(
             "call",
-            lua.create_function(move |lua, words: Variadic<Value>| {
-                match call(&called, &words)? {
+            lua.create_function(
+                move |lua, words: Variadic<Value>| match call(&called, &words)? {
                     Answer::Error(text) => Err(Error::RuntimeError(text)),
                     answer => to_lua(lua, answer),
-                }
-            })?,
+                },
+            )?,
         )?;
         let called = Rc::clone(node);
         redis.raw_set(

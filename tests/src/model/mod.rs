@@ -142,7 +142,9 @@ impl Model {
     }
 
     fn evaluate(&self, digest: &str, count: &[u8], words: &[&[u8]]) -> Answer {
-        let count = str::from_utf8(count).ok().and_then(|text| text.parse().ok());
+        let count = str::from_utf8(count)
+            .ok()
+            .and_then(|text| text.parse().ok());
         let Some((keys, arguments)) = count.and_then(|count| words.split_at_checked(count)) else {
             return Answer::Error(
                 "ERR Number of keys can't be greater than number of args".to_owned(),

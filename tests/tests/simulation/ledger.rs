@@ -1,0 +1,230 @@
+//! The control plane's part: publishes documents, drains counters, and rebuilds a store that was lost.
+
+use std::collections::BTreeMap;
+
+use tollgate_engine::api_key::{KeyHash, Tag};
+use tollgate_engine::contract::{
+    AccessDocument, CounterField, Entitlement, KeyDocument, Names, Script, Term, Window, WindowId,
+};
+use tollgate_engine::resp::{Replies, Reply};
+use tollgate_engine::units::Units;
+use tollgate_tests::model::Model;
+use tollgate_tests::store::request;
+
+pub const METER: &str = "api_requests";
+pub const CHAIN: &str = "sub_01";
+/// What the gateways' `leaseTtlMs` is.
+pub const LEASE_TTL_MS: u64 = 5_000;
+
+/// What the database holds.
+pub struct Ledger {
+    pub names: Names,
+    pub tag: Tag,
+    key_hash: KeyHash,
+    generation: u64,
+    version: u64,
+    document: AccessDocument,
+    counters: BTreeMap<(String, String, String), u64>,
+    sequences: BTreeMap<String, u64>,
+}
+
+impl Ledger {
+    /// A subscription that began at `start_ms` (unix) with one window of a month.
+    pub fn new(names: Names, tag: Tag, key_hash: KeyHash, start_ms: i64, limit: Option<u64>) -> Self {
+        let mut ledger = Self {
+            names,
+            tag,
+            key_hash,
+            generation: 0,
+            version: 0,
+            document: AccessDocument {
+                chain: CHAIN.to_owned(),
+                version: 0,
+                customer: "cus_01".to_owned(),
+                block: None,
+                terms: Vec::new(),
+            },
+            counters: BTreeMap::new(),
+            sequences: BTreeMap::new(),
+        };
+        ledger.begin_term(start_ms, limit);
+        ledger
+    }
+
+    fn begin_term(&mut self, start_ms: i64, limit: Option<u64>) {
+        let epoch = u32::try_from(self.document.terms.len()).unwrap() + 1;
+        let carried = self.windows();
+        if let Some(last) = self.document.terms.last_mut() {
+            last.to_ms = Some(start_ms);
+        }
+        let window = Window {
+            start_ms,
+            end_ms: start_ms + 30 * 86_400_000,
+            included: Some(Units::ONE.checked_mul(limit.unwrap_or(50)).unwrap()),
+            limit: limit.map(|limit| Units::ONE.checked_mul(limit).unwrap()),
+            carried,
+        };
+        self.document.terms.push(Term {
+            from_ms: start_ms,
+            to_ms: None,
+            epoch,
+            subscription: format!("sub_{epoch:02}"),
+            plan: "plan".to_owned(),
+            entitlements: BTreeMap::from([(
+                METER.to_owned(),
+                Entitlement::Metered {
+                    windows: vec![window],
+                },
+            )]),
+        });
+        self.version += 1;
+        self.document.version = self.version;
+    }
+
+    /// All windows of the chain so far.
+    pub fn windows(&self) -> Vec<String> {
+        let of = |term: &Term| match &term.entitlements[METER] {
+            Entitlement::Metered { windows } => {
+                AccessDocument::window_id(term.epoch, METER, &windows[0]).to_string()
+            }
+            Entitlement::Boolean | Entitlement::Static { .. } => unreachable!(),
+        };
+        self.document.terms.iter().map(of).collect()
+    }
+
+    /// Moves the subscription to a plan with another limit.
+    pub fn change(&mut self, redis: &mut Model, at_ms: i64, limit: Option<u64>) {
+        self.begin_term(at_ms, limit);
+        self.publish(redis);
+    }
+
+    pub fn publish(&self, redis: &mut Model) {
+        let key = KeyDocument {
+            id: "key_01".to_owned(),
+            chain: CHAIN.to_owned(),
+            tag: self.tag,
+            subject: None,
+            expires_at_ms: None,
+            revoked_at_ms: None,
+            bypass: false,
+        };
+        let access = self.names.access(self.tag, CHAIN);
+        self.publish_one(redis, "s", CHAIN, self.version, &access, &self.document.fields());
+        let name = self.names.key(self.tag, &self.key_hash);
+        let hash = self.key_hash.to_string();
+        self.publish_one(redis, "k", &hash, 1, &name, &key.fields());
+    }
+
+    fn publish_one(
+        &self,
+        redis: &mut Model,
+        kind: &str,
+        id: &str,
+        version: u64,
+        name: &str,
+        fields: &BTreeMap<String, String>,
+    ) {
+        let keys = [&self.names.store(), &self.names.changes(), name];
+        let version = version.to_string();
+        let mut arguments = vec![kind, id, &version, "1000"];
+        for (field, value) in fields {
+            arguments.extend([field.as_str(), value.as_str()]);
+        }
+        script(redis, Script::Publish, &keys, &arguments);
+    }
+
+    /// Fills an empty store, and opens it.
+    pub fn rebuild(&mut self, redis: &mut Model) {
+        for script in Script::ALL {
+            redis.execute(&request(&["SCRIPT", "LOAD", script.text()]));
+        }
+        let is_first = self.generation == 0;
+        self.generation += 1;
+        let generation = self.generation.to_string();
+        redis.execute(&request(&["HSET", &self.names.store(), "generation", &generation]));
+        self.publish(redis);
+        let usage = self.names.usage(self.tag, CHAIN);
+        for window in self.windows() {
+            let base = CounterField::Base(window.parse().unwrap()).to_string();
+            redis.execute(&request(&["HSET", &usage, &base, &self.units(&window).to_string()]));
+        }
+        let now = redis.time_ms().to_string();
+        for (worker, last) in &self.sequences {
+            let record = format!("{last},{now},");
+            let workers = self.names.workers(self.tag, CHAIN);
+            redis.execute(&request(&["HSET", &workers, worker, &record]));
+            redis.execute(&request(&["ZADD", &self.names.seen(self.tag, CHAIN), &now, worker]));
+        }
+        let pause = if is_first { 0 } else { LEASE_TTL_MS }.to_string();
+        let (store, guard) = (self.names.store(), self.names.guard());
+        script(redis, Script::Open, &[&store, &guard], &[&generation, &pause]);
+    }
+
+    /// What the watcher does every second: rebuilds a store that was lost, loads scripts a restart lost, and publishes
+    /// again what a restart may have lost.
+    pub fn watch(&mut self, redis: &mut Model) {
+        let store = redis.execute(&request(&["HGET", &self.names.store(), "ready"]));
+        if store == b"$1\r\n1\r\n" {
+            for script in Script::ALL {
+                redis.execute(&request(&["SCRIPT", "LOAD", script.text()]));
+            }
+            self.publish(redis);
+        } else {
+            self.rebuild(redis);
+        }
+    }
+
+    /// Reads what changed into the ledger; `acknowledge` false leaves it on Redis's list, as a crash would.
+    pub fn drain(&mut self, redis: &mut Model, acknowledge: bool) {
+        let prefix = self.names.tagged(self.tag);
+        let answer = script(redis, Script::Drain, &[&self.names.store()], &[&prefix, CHAIN, "86400000"]);
+        let reply = Replies::new(&answer).next().unwrap().unwrap();
+        let [generation, sequences, counters] = reply.as_array().unwrap_or(&[]) else {
+            return;
+        };
+        let mut drained = vec![prefix.clone(), CHAIN.to_owned()];
+        for counter in texts(counters).chunks(3) {
+            let [field, late, units] = counter else { unreachable!() };
+            let key = (text(generation), late.clone(), field.clone());
+            let held = self.counters.entry(key).or_default();
+            *held = (*held).max(units.parse().unwrap());
+            drained.extend([field.clone(), units.clone()]);
+        }
+        for sequence in texts(sequences).chunks(2) {
+            let last = self.sequences.entry(sequence[0].clone()).or_default();
+            *last = (*last).max(sequence[1].parse().unwrap());
+        }
+        if acknowledge {
+            let arguments: Vec<&str> = drained.iter().map(String::as_str).collect();
+            script(redis, Script::Drained, &[&self.names.pending()], &arguments);
+        }
+    }
+
+    /// Thousandths of units the ledger holds of a window.
+    pub fn units(&self, window: &str) -> u64 {
+        let window: WindowId = window.parse().unwrap();
+        let of_window = |field: &str| match field.parse() {
+            Ok(CounterField::Hour(counted, _, _)) => counted == window,
+            _ => false,
+        };
+        self.counters
+            .iter()
+            .filter(|((_, _, field), _)| of_window(field))
+            .map(|(_, units)| units)
+            .sum()
+    }
+}
+
+fn script(redis: &mut Model, script: Script, keys: &[&str], arguments: &[&str]) -> Vec<u8> {
+    let (digest, count) = (script.sha1(), keys.len().to_string());
+    let words = [&["EVALSHA", &digest, &count], keys, arguments].concat();
+    redis.execute(&request(&words))
+}
+
+fn text(reply: &Reply<'_>) -> String {
+    String::from_utf8_lossy(reply.as_bulk().unwrap_or_default()).into_owned()
+}
+
+fn texts(reply: &Reply<'_>) -> Vec<String> {
+    reply.as_array().unwrap_or(&[]).iter().map(text).collect()
+}

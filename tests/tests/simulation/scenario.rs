@@ -1,0 +1,108 @@
+//! What a simulation does, drawn from its seed.
+
+use crate::random::Random;
+
+/// One simulation.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    pub workers: usize,
+    /// In units; `None` for a soft limit without end.
+    pub limit: Option<u64>,
+    pub traffic: Traffic,
+    pub faults: Faults,
+    /// How often the subscription moves to another plan.
+    pub changes_per_minute: u64,
+}
+
+impl Scenario {
+    pub fn of(seed: u64) -> Self {
+        let mut random = Random::new(seed ^ 1);
+        Self {
+            workers: usize::try_from(random.within(1, 5)).unwrap(),
+            limit: random.pick(&[Some(0), Some(1), Some(7), Some(40), Some(300), None]),
+            traffic: Traffic::of(seed),
+            faults: Faults::NONE,
+            changes_per_minute: 0,
+        }
+    }
+}
+
+/// What clients do.
+#[derive(Clone, Debug)]
+pub struct Traffic {
+    /// All of them together.
+    pub requests_per_second: u64,
+    pub for_ms: u64,
+    /// Longest time a request is under way.
+    pub longest_ms: u64,
+    /// Share of requests whose response is not metered, in percent.
+    pub unmetered_percent: u64,
+    /// Whether every request costs one unit, all responses are metered and demand goes on long enough: exactly the
+    /// limit must get through.
+    pub must_reach_the_limit: bool,
+}
+
+impl Traffic {
+    fn of(seed: u64) -> Self {
+        let mut random = Random::new(seed ^ 2);
+        Self {
+            requests_per_second: random.pick(&[3, 20, 80]),
+            for_ms: random.within(3_000, 12_000),
+            longest_ms: random.pick(&[5, 60, 3_000]),
+            unmetered_percent: random.pick(&[0, 0, 30]),
+            must_reach_the_limit: false,
+        }
+    }
+
+    pub fn beyond_the_limit(seed: u64) -> Self {
+        Self {
+            requests_per_second: 60,
+            for_ms: 16_000,
+            unmetered_percent: 0,
+            must_reach_the_limit: true,
+            ..Self::of(seed)
+        }
+    }
+}
+
+/// What goes wrong.
+#[derive(Clone, Debug)]
+pub struct Faults {
+    /// Longest way to Redis and back, each.
+    pub delay_ms: u64,
+    /// Share of calls that are lost on the way, in percent.
+    pub lost_percent: u64,
+    /// Share of answers that are lost, cut short, or come after the time-out; Redis has done what they tell of.
+    pub broken_percent: u64,
+    /// Share of calls that Redis executes again, later, though nobody listens any more.
+    pub repeated_percent: u64,
+    /// How often a worker is killed; a new one takes its place.
+    pub kills_per_minute: u64,
+    /// How often Redis restarts without its last moments.
+    pub restarts_per_minute: u64,
+    /// How often Redis loses everything.
+    pub losses_per_minute: u64,
+}
+
+impl Faults {
+    pub const NONE: Self = Self {
+        delay_ms: 2,
+        lost_percent: 0,
+        broken_percent: 0,
+        repeated_percent: 0,
+        kills_per_minute: 0,
+        restarts_per_minute: 0,
+        losses_per_minute: 0,
+    };
+
+    pub fn network(seed: u64) -> Self {
+        let mut random = Random::new(seed ^ 3);
+        Self {
+            delay_ms: random.pick(&[1, 20, 120]),
+            lost_percent: random.pick(&[0, 5, 30]),
+            broken_percent: random.pick(&[0, 5, 30]),
+            repeated_percent: random.pick(&[0, 10]),
+            ..Self::NONE
+        }
+    }
+}
