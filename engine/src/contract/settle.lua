@@ -40,31 +40,27 @@ local access, usage = prefix .. 'access:' .. chain, prefix .. 'usage:' .. chain
 local workers, seen = prefix .. 'workers:' .. chain, prefix .. 'seen:' .. chain
 local dirty, leases = prefix .. 'dirty:' .. chain, prefix .. 'leases:' .. chain
 
+-- In digits only: `tostring` would turn to exponents, and a zero may be negative.
 local function whole(number)
-  return string.format('%.0f', number)
+  return string.format('%.0f', number + 0)
 end
 
 local function counter(field)
   return tonumber(redis.call('HGET', usage, field) or '0')
 end
 
-local function holds(window, holder, units)
+-- Changes a lease by so many units, but not below nothing.
+local function change_lease(window, holder, units)
   local field = 'l/' .. window .. '/' .. holder
-  local before = counter(field)
-  if units == before then
-    return
-  end
-  redis.call('HINCRBY', usage, 'o/' .. window, whole(units - before))
-  if units == 0 then
+  local left = redis.call('HINCRBY', usage, field, whole(units))
+  if left <= 0 then
     redis.call('HDEL', usage, field)
-  else
-    redis.call('HSET', usage, field, whole(units))
   end
+  redis.call('HINCRBY', usage, 'o/' .. window, whole(units - math.min(left, 0)))
 end
 
-local function gives_up(window, units)
-  local held = counter('l/' .. window .. '/' .. worker)
-  holds(window, worker, held - math.min(held, units))
+local function set_lease(window, holder, units)
+  change_lease(window, holder, units - counter('l/' .. window .. '/' .. holder))
 end
 
 local function consume(window, hour, key, units)
@@ -74,7 +70,6 @@ local function consume(window, hour, key, units)
     redis.call('HSETNX', usage, 'n/' .. window, redis.call('HGET', usage, 'late') or '0')
   end
   redis.call('SADD', dirty, field)
-  redis.call('SADD', KEYS[3], prefix .. ' ' .. chain)
 end
 
 -- The window of a meter with this id, or the current one, with those that carry it and have begun. Entries of a meter
@@ -96,31 +91,33 @@ local function find_window(meter, wanted)
   return found
 end
 
--- Used and leased units that count against a window: its own and those of the windows it carries.
-local function totals(window)
-  local used, leased = 0, 0
+-- Reads what counts against a window: used and leased units, its own and those of the windows it carries, what of its
+-- own this worker holds and when a worker last had to wait.
+local function read_counters(window)
+  window.used, window.leased = 0, 0
   for id in string.gmatch(window.id .. ' ' .. window.carried, '%S+') do
-    local fields = redis.call('HMGET', usage, 'b/' .. id, 'c/' .. id, 'o/' .. id)
-    used = used + tonumber(fields[1] or '0') + tonumber(fields[2] or '0')
-    leased = leased + tonumber(fields[3] or '0')
+    local fields = redis.call('HMGET', usage, 'b/' .. id, 'c/' .. id, 'o/' .. id, 'l/' .. id .. '/' .. worker, 'q/' .. id)
+    window.used = window.used + tonumber(fields[1] or '0') + tonumber(fields[2] or '0')
+    window.leased = window.leased + tonumber(fields[3] or '0')
+    window.held = window.held or tonumber(fields[4] or '0')
+    window.waited = window.waited or tonumber(fields[5] or '0')
   end
-  return used, leased
+  return window.limit and math.max(0, window.limit - window.used - window.leased)
 end
 
 -- Units of a window that nobody has, nor anybody of a window that carries it; nil without a limit.
-local function room(window, used, leased)
-  local left = window.limit and window.limit - used - leased
-  for _, carrier in ipairs(left and window.carriers or {}) do
-    local carrier_used, carrier_leased = totals(carrier)
-    left = math.min(left, (carrier.limit or math.huge) - carrier_used - carrier_leased)
+local function read_rest(window)
+  local rest = read_counters(window)
+  for _, carrier in ipairs(rest and window.carriers or {}) do
+    rest = math.min(rest, read_counters(carrier) or rest)
   end
-  return left and math.max(0, left)
+  return rest
 end
 
 local function expire_leases()
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', whole(now))) do
     local window, holder = string.match(member, '^(.*)/([^/]+)$')
-    holds(window, holder, 0)
+    set_lease(window, holder, 0)
     redis.call('ZREM', leases, member)
   end
 end
@@ -129,23 +126,20 @@ local paused = math.max(counter('p'), tonumber(redis.call('HGET', KEYS[2], 'unti
 
 -- A lease is at most what the worker asks for and its share of the rest, but as much as waiting requests need. Who asks
 -- for whole units gets a whole share, since the fraction of one would be of no use to anybody.
-local function size_of(left, need, want)
-  local share = math.floor(left / (4 * math.max(1, redis.call('ZCOUNT', seen, whole(now - 60000), '+inf'))))
+local function size_of(rest, need, want)
+  local share = math.floor(rest / (4 * math.max(1, redis.call('ZCOUNT', seen, whole(now - 60000), '+inf'))))
   if want % 1000 == 0 then
     share = share - share % 1000
   end
-  return math.max(math.min(want, share), math.min(need, left))
+  return math.max(math.min(want, share), math.min(need, rest))
 end
 
-local answer = {}
+local answer = {'', '', '', '', '', ''}
 local granted_now = {}
 
-local function report(window, granted, used, leased)
-  local left = room(window, used, leased)
-  local others = leased - counter('l/' .. window.id .. '/' .. worker)
-  local waited = counter('q/' .. window.id)
-  for _, value in ipairs({window.id, whole(granted), left and whole(left) or '', whole(others), whole(used),
-                          (waited > 0 and now - waited < 2000) and '1' or '0'}) do
+local function report(window, granted, rest)
+  for _, value in ipairs({window.id, whole(granted), rest and whole(rest) or '', whole(window.leased - window.held),
+                          whole(window.used), now - window.waited < 2000 and '1' or '0'}) do
     answer[#answer + 1] = value
   end
 end
@@ -155,21 +149,23 @@ local function grant(meter, wanted, need, want)
   if not window then
     return
   end
-  local granted = 0
-  local used, leased = totals(window)
-  if window.limit and window.open and paused <= 0 and (need > 0 or want > 0) then
-    granted = size_of(room(window, used, leased), need, want)
-    local held = counter('l/' .. window.id .. '/' .. worker)
-    holds(window.id, worker, held + granted)
-    if granted > 0 and ARGV[7] == 'return' then
-      redis.call('ZADD', leases, whole(now + lease_ms), window.id .. '/' .. worker)
+  local granted, rest = 0, read_rest(window)
+  if rest and window.open and paused <= 0 then
+    granted = size_of(rest, need, want)
+    rest = rest - granted
+    if granted > 0 then
+      change_lease(window.id, worker, granted)
+      if ARGV[7] == 'return' then
+        redis.call('ZADD', leases, whole(now + lease_ms), window.id .. '/' .. worker)
+      end
     end
-    if granted < need and leased > held then
+    if granted < need and window.leased > window.held then
       redis.call('HSET', usage, 'q/' .. window.id, whole(now))
+      window.waited = now
     end
   end
   granted_now[#granted_now + 1] = meter .. ' ' .. window.id .. ' ' .. whole(granted)
-  report(window, granted, used, leased + granted)
+  report(window, granted, rest)
 end
 
 local last, first_answer = 0, ''
@@ -186,7 +182,7 @@ elseif sequence == last then
   status = 'again'
   for meter, id, granted in string.gmatch(first_answer, '([^ ;]+) (%S+) (%d+)') do
     local window = find_window(meter, id) or {id = id, limit = 0, carried = '', carriers = {}}
-    report(window, tonumber(granted), totals(window))
+    report(window, tonumber(granted), read_rest(window))
   end
 elseif sequence < last then
   status = 'stale'
@@ -200,25 +196,29 @@ else
   if ARGV[7] == 'return' then
     expire_leases()
   end
-  local at = 9
+  local at, consumed = 9, false
   while ARGV[at] do
     local kind = ARGV[at]
     if kind == 'c' or kind == 'u' then
+      consumed = true
       if kind == 'c' then
-        gives_up(ARGV[at + 1], tonumber(ARGV[at + 4]))
+        change_lease(ARGV[at + 1], worker, -tonumber(ARGV[at + 4]))
       end
       consume(ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], tonumber(ARGV[at + 4]))
       at = at + 5
     elseif kind == 'r' then
-      gives_up(ARGV[at + 1], tonumber(ARGV[at + 2]))
+      change_lease(ARGV[at + 1], worker, -tonumber(ARGV[at + 2]))
       at = at + 3
     elseif kind == 'd' then
-      holds(ARGV[at + 1], worker, tonumber(ARGV[at + 2]))
+      set_lease(ARGV[at + 1], worker, tonumber(ARGV[at + 2]))
       at = at + 3
     else
       grant(ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4]))
       at = at + 5
     end
+  end
+  if consumed then
+    redis.call('SADD', KEYS[3], prefix .. ' ' .. chain)
   end
   redis.call('HSET', workers, worker, whole(last) .. ',' .. whole(now) .. ',' .. table.concat(granted_now, ';'))
 end
@@ -228,8 +228,6 @@ local version, document = current[1] or '0', ''
 if version ~= ARGV[5] then
   document = current[2] or ''
 end
-local head = {status, whole(last), version, document, key_document, whole(math.max(0, paused))}
-for i = #head, 1, -1 do
-  table.insert(answer, 1, head[i])
-end
+answer[1], answer[2], answer[3], answer[4], answer[5], answer[6] =
+  status, whole(last), version, document, key_document, whole(math.max(0, paused))
 return answer

@@ -90,6 +90,9 @@ fn what_was_spent_leaves_the_lease_and_what_was_returned_is_free_again(world: &m
         // Never more than the worker holds, which is 1 here.
         ("a 4 r9 w0/0", "ok 4, now +0 left 15 others 0 used 5"),
         ("b 1 r9 w0/0", "ok 1, now +0 left 15 others 0 used 5"),
+        ("b 2 c0 r0 u0 d0", "ok 2"),
+        ("b 3 w3/3", "ok 3, now +3 left 12 others 0 used 5"),
+        ("b 4 c3 r3 d0 w0/0", "ok 4, now +0 left 12 others 0 used 8"),
     ]);
 }
 

@@ -106,3 +106,17 @@ impl Faults {
         }
     }
 }
+
+impl Scenario {
+    /// Whether no unit beyond the limit may be admitted: only a Redis that lost data, together with a worker that
+    /// died, may forget a lease.
+    pub const fn holds_the_limit(&self) -> bool {
+        let faults = &self.faults;
+        faults.kills_per_minute == 0 || (faults.restarts_per_minute == 0 && faults.losses_per_minute == 0)
+    }
+
+    /// Whether nothing may be lost but what a killed worker had not settled.
+    pub const fn loses_only_unsettled(&self) -> bool {
+        self.holds_the_limit()
+    }
+}
