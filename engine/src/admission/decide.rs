@@ -49,20 +49,24 @@ impl Worker {
             let Some(demand) = demand_of(&policy, waiting.rule) else {
                 continue;
             };
-            match self.decide(&waiting, demand, now) {
-                Ok(verdict) => decided.push((waiting.request, verdict)),
+            let (request, rule) = (waiting.request, waiting.rule);
+            let verdict = match self.decide(&waiting, demand, now) {
+                Ok(verdict) => verdict,
                 Err(_) if now.monotonic_ms >= waiting.arrived_ms + patience_ms => {
-                    decided.push((waiting.request, refuse(Code::StoreUnavailable)));
+                    refuse(Code::StoreUnavailable)
                 }
-                Err(lack) if lack == waiting.lack => self.waiting.push(waiting),
+                Err(lack) if lack == waiting.lack => {
+                    self.waiting.push(waiting);
+                    continue;
+                }
                 Err(lack) => {
                     waiting.lack = lack;
-                    let request = waiting.request;
-                    match self.wait(waiting, demand) {
-                        Verdict::Wait => {}
-                        verdict => decided.push((request, verdict)),
-                    }
+                    self.wait(waiting, demand)
                 }
+            };
+            if !matches!(verdict, Verdict::Wait) {
+                self.tally.note(Some(rule), &verdict);
+                decided.push((request, verdict));
             }
         }
         decided

@@ -11,6 +11,7 @@ mod decide;
 mod link;
 mod lookups;
 mod spend;
+mod tally;
 mod verdict;
 
 use std::rc::Rc;
@@ -23,7 +24,7 @@ use crate::lease::{LeaseRules, Need};
 use crate::limits::{
     CACHED_KEYS_MAX, CHAIN_IDLE_MAX_MS, CHAIN_IDLE_MIN_MS, SETTLES_PER_SECOND_MAX,
 };
-use crate::policy::{Access, Demand, Policy};
+use crate::policy::{Access, Demand, Policy, Rule};
 use crate::problem::Code;
 use crate::units::Units;
 
@@ -33,6 +34,7 @@ use lookups::Lookups;
 
 pub use answers::CallResult;
 pub use link::CallFailure;
+pub use tally::{Decided, Tally};
 pub use verdict::{Ending, QuotaRefusal, Refusal, Ticket, Verdict};
 
 /// The time, twice: for durations and for instants.
@@ -144,6 +146,7 @@ pub struct Worker {
     skew_ms: i64,
     offset_ms: i64,
     stats: Stats,
+    tally: Tally,
 }
 
 /// What a settle costs the worker, spread over time.
@@ -188,6 +191,7 @@ impl Worker {
             skew_ms: 0,
             offset_ms: 0,
             stats: Stats::default(),
+            tally: Tally::new(policy.rules().count()),
             policy,
         }
     }
@@ -201,14 +205,33 @@ impl Worker {
     /// Decides a request, or has it wait; then a later call names it.
     pub fn admit<N, V>(&mut self, request: RequestId, head: &Head<'_, N, V>, now: Now) -> Verdict
     where
-        N: AsRef<str>,
+        N: AsRef<[u8]>,
         V: AsRef<[u8]>,
     {
         let policy = Rc::clone(&self.policy);
-        let rule = match policy.match_rule(head.method, head.path) {
-            Ok(rule) => rule,
-            Err(refused) => return Verdict::Refuse(Refusal::Path(refused)),
+        let (rule, verdict) = match policy.match_rule(head.method, head.path) {
+            Ok(rule) => (
+                Some(rule.index()),
+                self.admit_by(rule, &policy, request, head, now),
+            ),
+            Err(refused) => (None, Verdict::Refuse(Refusal::Path(refused))),
         };
+        self.tally.note(rule, &verdict);
+        verdict
+    }
+
+    fn admit_by<N, V>(
+        &mut self,
+        rule: &Rule,
+        policy: &Policy,
+        request: RequestId,
+        head: &Head<'_, N, V>,
+        now: Now,
+    ) -> Verdict
+    where
+        N: AsRef<[u8]>,
+        V: AsRef<[u8]>,
+    {
         let Access::Keyed(demand) = rule.access() else {
             return Verdict::Pass;
         };
@@ -240,9 +263,14 @@ impl Worker {
     /// Takes back the ticket of an admitted request.
     pub fn finish(&mut self, ticket: &Ticket, ending: Ending, now: Now) {
         let metered = match (ending, self.demand(ticket.rule)) {
+            // An upgrade is metered when it is accepted.
+            (Ending::Status(101), Some(_)) => true,
             (Ending::Status(status), Some(demand)) => demand.metered_statuses.contains(status),
             (Ending::Died | Ending::Status(_), _) => false,
         };
+        if metered {
+            self.tally.note_metered(ticket.rule);
+        }
         let Some(chain) = self.chains.get(ticket.chain) else {
             return;
         };
@@ -326,6 +354,11 @@ impl Worker {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.stats
+    }
+
+    /// What was decided since this was last asked.
+    pub fn take_tally(&mut self) -> Tally {
+        self.tally.take()
     }
 
     /// Keys and chains in memory.

@@ -26,11 +26,11 @@ pub enum KeySource {
 
 impl KeySource {
     /// The key this source holds for a header, if it is meant and not empty.
-    fn in_header<'h>(&self, header: &str, value: &'h [u8]) -> Option<&'h [u8]> {
+    fn in_header<'h>(&self, header: &[u8], value: &'h [u8]) -> Option<&'h [u8]> {
         let Self::Header { name, scheme } = self else {
             return None;
         };
-        if **name != *header {
+        if name.as_bytes() != header {
             return None;
         }
         let key = match scheme {
@@ -65,7 +65,7 @@ impl Policy {
         path_and_query: &'h [u8],
     ) -> Result<ApiKey<'h>, Code>
     where
-        N: AsRef<str>,
+        N: AsRef<[u8]>,
         V: AsRef<[u8]>,
     {
         let (_, query) = split_query(path_and_query);
@@ -80,9 +80,9 @@ impl Policy {
 
     /// The headers to take away before the request goes upstream: with `hideCredentials`, each that
     /// holds a key by any source, used or not.
-    pub fn hidden_headers<'h, N, V>(&self, headers: &'h [(N, V)]) -> impl Iterator<Item = &'h str>
+    pub fn hidden_headers<'h, N, V>(&self, headers: &'h [(N, V)]) -> impl Iterator<Item = &'h [u8]>
     where
-        N: AsRef<str>,
+        N: AsRef<[u8]>,
         V: AsRef<[u8]>,
     {
         let hides = self.auth.hide_credentials;
@@ -122,13 +122,13 @@ impl Policy {
     #[must_use]
     pub fn passes_preflight<N, V>(&self, method: &[u8], headers: &[(N, V)]) -> bool
     where
-        N: AsRef<str>,
+        N: AsRef<[u8]>,
     {
-        let has = |wanted| headers.iter().any(|(name, _)| name.as_ref() == wanted);
+        let has = |wanted: &[u8]| headers.iter().any(|(name, _)| name.as_ref() == wanted);
         self.auth.allow_preflight
             && method == b"OPTIONS"
-            && has("origin")
-            && has("access-control-request-method")
+            && has(b"origin")
+            && has(b"access-control-request-method")
     }
 }
 

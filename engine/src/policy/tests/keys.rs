@@ -99,11 +99,8 @@ fn every_credential_is_hidden_used_or_not() {
         ("x-api-key", "two"),
         ("x-other", "three"),
     ];
-    let hidden: Vec<_> = policy("{}")
-        .hidden_headers(&headers)
-        .map(str::to_owned)
-        .collect();
-    assert_eq!(hidden, ["authorization", "x-api-key"]);
+    let hidden: Vec<_> = policy("{}").hidden_headers(&headers).collect();
+    assert_eq!(hidden, [&b"authorization"[..], b"x-api-key"]);
     // An authorization that is not ours is the upstream's.
     let basic = [("authorization", "Basic YTpi")];
     assert_eq!(policy("{}").hidden_headers(&basic).count(), 0);
