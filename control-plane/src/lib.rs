@@ -4,8 +4,10 @@
 
 pub mod admin;
 pub mod app;
+pub mod catalog;
 pub mod clock;
 pub mod config;
+pub mod customers;
 pub mod database;
 pub mod error;
 pub mod health;
@@ -13,6 +15,7 @@ pub mod http;
 pub mod idempotency;
 pub mod ids;
 pub mod jobs;
+pub mod metadata;
 pub mod outbox;
 pub mod router;
 pub mod telemetry;

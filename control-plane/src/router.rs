@@ -12,17 +12,42 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
-use crate::admin::Scope::{self, Read, Setup};
+use crate::admin::Scope::{self, Catalog, Customers, Read, Setup};
 use crate::admin::authorize::authorize;
 use crate::app::{App, Role};
+use crate::catalog::{configuration, plans};
 use crate::error::Error;
 use crate::http::{observe, openapi};
 use crate::idempotency::IDEMPOTENCY_KEY;
-use crate::{admin, health};
+use crate::{admin, catalog, customers, health};
 
 /// The routes of the API, each with the scope that opens it.
 fn api() -> Vec<(Scope, UtoipaMethodRouter<App>)> {
     vec![
+        (Catalog, routes!(catalog::routes::create_meter)),
+        (Read, routes!(catalog::routes::list_meters)),
+        (Read, routes!(catalog::routes::get_meter)),
+        (Catalog, routes!(catalog::routes::archive_meter)),
+        (Catalog, routes!(catalog::routes::create_feature)),
+        (Read, routes!(catalog::routes::list_features)),
+        (Read, routes!(catalog::routes::get_feature)),
+        (Catalog, routes!(catalog::routes::archive_feature)),
+        (Catalog, routes!(plans::routes::create_plan)),
+        (Read, routes!(plans::routes::list_plans)),
+        (Read, routes!(plans::routes::get_plan)),
+        (Read, routes!(plans::routes::list_plan_versions)),
+        (Catalog, routes!(plans::routes::update_plan)),
+        (Catalog, routes!(plans::routes::publish_plan)),
+        (Catalog, routes!(plans::routes::archive_plan)),
+        (Read, routes!(configuration::routes::get_configuration)),
+        (
+            Catalog,
+            routes!(configuration::routes::update_configuration),
+        ),
+        (Customers, routes!(customers::routes::create_customer)),
+        (Read, routes!(customers::routes::list_customers)),
+        (Read, routes!(customers::routes::get_customer)),
+        (Customers, routes!(customers::routes::update_customer)),
         (Setup, routes!(admin::routes::create_admin_key)),
         (Read, routes!(admin::routes::list_admin_keys)),
         (Setup, routes!(admin::routes::revoke_admin_key)),

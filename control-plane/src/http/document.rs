@@ -8,7 +8,7 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use serde::de::{DeserializeOwned, Error as _};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::app::App;
 use crate::error::{Error, Result, Violation};
@@ -74,6 +74,12 @@ impl Mistakes {
                 detail: detail.into(),
             });
         }
+    }
+
+    /// Notes what another look found.
+    pub fn append(&mut self, mut others: Self) {
+        self.0.append(&mut others.0);
+        self.0.truncate(MISTAKES_MAX);
     }
 
     /// Whether nothing is wrong so far.
@@ -234,7 +240,8 @@ impl<Q: DeserializeOwned> FromRequestParts<App> for Query<Q> {
 }
 
 /// Text that a document may also write as a number: `"1000"` or `1000`.
-#[derive(Clone, Debug, PartialEq, Eq, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(transparent)]
 #[schema(value_type = String)]
 pub struct Scalar(pub String);
 

@@ -1,0 +1,115 @@
+//! Customers: who subscribes and pays.
+
+pub mod routes;
+mod store;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+pub use store::find;
+
+use crate::catalog::check_name;
+use crate::clock::{BusinessInstant, Clock};
+use crate::http::document::{Document, Mistakes, Place};
+use crate::ids::{CustomerId, Id};
+use crate::metadata::Metadata;
+
+const KEY_MAX_CHARACTERS: usize = 256;
+const EMAIL_MAX_CHARACTERS: usize = 254;
+
+/// Who subscribes and pays.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Customer {
+    /// Its id.
+    pub id: CustomerId,
+    /// The operator's own name for it, unique; paths take it in place of the id.
+    pub key: Option<String>,
+    /// What people call it.
+    pub name: String,
+    /// Where it gets mail.
+    pub email: Option<String>,
+    /// The operator's notes.
+    pub metadata: Metadata,
+    /// When it was made.
+    pub created_at: BusinessInstant,
+    /// When it was last edited.
+    pub updated_at: BusinessInstant,
+}
+
+/// What to send for a customer, new or edited; what is left out is none.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CustomerDocument {
+    /// 1 to 256 visible ASCII characters other than `/`, and no id of a customer.
+    key: Option<String>,
+    #[serde(default)]
+    name: String,
+    email: Option<String>,
+    #[serde(default)]
+    metadata: Metadata,
+}
+
+impl Document for CustomerDocument {
+    // What this API adds when it shows one: a customer that was read can be sent back.
+    const TOLERATED: &'static [&'static str] = &["id", "createdAt", "updatedAt"];
+}
+
+impl CustomerDocument {
+    /// The customer the document makes, or makes of `before`.
+    fn check(
+        self,
+        before: Option<&Customer>,
+        clock: &Clock,
+        mistakes: &mut Mistakes,
+    ) -> Option<Customer> {
+        let root = Place::root();
+        check_name(&self.name, &root.field("name"), mistakes);
+        self.metadata.check(&root.field("metadata"), mistakes);
+        if self.key.as_deref().is_some_and(|key| !is_key(key)) {
+            let detail = format!(
+                "key has not 1 to {KEY_MAX_CHARACTERS} visible ASCII characters without /, \
+                 or begins with {}",
+                CustomerId::PREFIX
+            );
+            mistakes.add(&root.field("key"), "invalid_key", detail);
+        }
+        if self.email.as_deref().is_some_and(|email| !is_email(email)) {
+            let detail = "email is not of the form name@host";
+            mistakes.add(&root.field("email"), "invalid_email", detail);
+        }
+        let now = clock.business_now();
+        Some(Customer {
+            id: match before {
+                Some(before) => before.id,
+                None => CustomerId::generate(clock.machine_now()),
+            },
+            key: self.key,
+            name: self.name,
+            email: self.email,
+            metadata: self.metadata,
+            created_at: before.map_or(now, |before| before.created_at),
+            updated_at: now,
+        })
+    }
+}
+
+/// Paths take keys beside ids, so that no key may look like an id or need a second segment.
+fn is_key(key: &str) -> bool {
+    (1..=KEY_MAX_CHARACTERS).contains(&key.len())
+        && key
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'/')
+        && !key.starts_with(CustomerId::PREFIX)
+}
+
+/// Whether mail could be sent there; only the host can say whether it arrives.
+fn is_email(email: &str) -> bool {
+    let plain = |text: &str| {
+        !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control())
+    };
+    email.chars().count() <= EMAIL_MAX_CHARACTERS
+        && email
+            .rsplit_once('@')
+            .is_some_and(|(name, host)| plain(name) && plain(host) && !name.contains('@'))
+}
