@@ -5,6 +5,7 @@ mod leases;
 mod notation;
 mod order;
 mod publish;
+mod random;
 mod world;
 
 /// Runs each scenario on the model and on a real Redis.
