@@ -14,6 +14,7 @@ pub mod health;
 pub mod http;
 pub mod idempotency;
 pub mod ids;
+pub mod invoicing;
 pub mod jobs;
 pub mod metadata;
 pub mod outbox;

@@ -1,0 +1,3 @@
+//! What is charged, and for which stretches of time.
+
+pub mod calendar;
