@@ -108,6 +108,8 @@ pub const CHANGES_PER_CALL_MAX: usize = 4_000;
 pub const CHANGES_KEPT_MAX: usize = 100_000;
 /// How long a counted batch is kept in case Redis loses it, in milliseconds.
 pub const BATCH_RETAINED_MS: u64 = 10_000;
+/// How long a worker whose configuration is replaced may take to settle the rest, in milliseconds.
+pub const LEAVE_MAX_MS: u64 = BATCH_RETAINED_MS + 5_000;
 /// Counted batches kept for one chain.
 pub const BATCHES_RETAINED_MAX: usize = 1_024;
 /// Batches of one chain sent again in one call.

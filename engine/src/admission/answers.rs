@@ -25,6 +25,8 @@ pub enum CallResult<'a> {
 enum Trouble {
     /// The call failed.
     Failed(CallFailure),
+    /// Redis refused a command and said why.
+    Refused(String),
     /// Redis has forgotten the scripts; the same call with them is next.
     ScriptsMissing,
 }
@@ -33,7 +35,8 @@ impl From<AnswerError> for Trouble {
     fn from(error: AnswerError) -> Self {
         match error {
             AnswerError::NoScript => Self::ScriptsMissing,
-            AnswerError::Refused(_) | AnswerError::Unexpected => Self::Failed(CallFailure::Error),
+            AnswerError::Refused(message) => Self::Refused(message),
+            AnswerError::Unexpected => Self::Failed(CallFailure::Error),
         }
     }
 }
@@ -57,10 +60,8 @@ impl Worker {
                 }
             }
             Err(Trouble::ScriptsMissing) => self.load_scripts = true,
-            Err(Trouble::Failed(failure)) => {
-                self.stats.calls_failed[failure as usize] += 1;
-                self.link.fail(now.monotonic_ms);
-            }
+            Err(Trouble::Failed(failure)) => self.fail(failure, String::new(), now),
+            Err(Trouble::Refused(message)) => self.fail(CallFailure::Error, message, now),
         }
         for part in &call.parts {
             if let Part::Batch(chain, _) = part {
@@ -68,6 +69,12 @@ impl Worker {
             }
         }
         self.decide_waiting(now)
+    }
+
+    fn fail(&mut self, failure: CallFailure, message: String, now: Now) {
+        self.stats.calls_failed[failure as usize] += 1;
+        self.failure = Some((failure, message));
+        self.link.fail(now.monotonic_ms);
     }
 
     fn take_replies(&mut self, call: &Call, bytes: &[u8], now: Now) -> Result<(), Trouble> {
@@ -78,8 +85,8 @@ impl Worker {
             };
             match part {
                 Part::Authenticate | Part::Load => {
-                    if reply.error_kind().is_some() {
-                        return Err(Trouble::Failed(CallFailure::Error));
+                    if let Some(error) = AnswerError::of(&reply) {
+                        return Err(error.into());
                     }
                 }
                 Part::Enter => self.enter(&Entered::read(&reply)?, now)?,

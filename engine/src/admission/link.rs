@@ -19,6 +19,29 @@ pub enum CallFailure {
     Unready,
 }
 
+impl CallFailure {
+    /// Every reason, in order.
+    pub const ALL: [Self; 5] = [
+        Self::NoAnswer,
+        Self::Refused,
+        Self::ShortAnswer,
+        Self::Error,
+        Self::Unready,
+    ];
+
+    /// The name in metrics and in the log.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoAnswer => "no_answer",
+            Self::Refused => "refused",
+            Self::ShortAnswer => "short_answer",
+            Self::Error => "error",
+            Self::Unready => "unready",
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Up,

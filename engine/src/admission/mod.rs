@@ -8,6 +8,7 @@ mod answers;
 mod cache;
 mod calls;
 mod decide;
+mod ending;
 mod link;
 mod lookups;
 mod spend;
@@ -19,23 +20,22 @@ use std::rc::Rc;
 use crate::api_key::{KeyHash, Tag};
 use crate::contract::Names;
 use crate::contract::call::Writer;
-use crate::fields::MeterState;
 use crate::lease::{LeaseRules, Need};
 use crate::limits::{
     CACHED_KEYS_MAX, CHAIN_IDLE_MAX_MS, CHAIN_IDLE_MIN_MS, SETTLES_PER_SECOND_MAX,
 };
 use crate::policy::{Access, Demand, Policy, Rule};
 use crate::problem::Code;
-use crate::units::Units;
 
 use cache::{ChainRef, Chains, Keys};
 use link::Link;
 use lookups::Lookups;
 
 pub use answers::CallResult;
+pub use ending::Ending;
 pub use link::CallFailure;
 pub use tally::{Decided, Tally};
-pub use verdict::{Ending, QuotaRefusal, Refusal, Ticket, Verdict};
+pub use verdict::{QuotaRefusal, Refusal, Ticket, Verdict};
 
 /// The time, twice: for durations and for instants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +145,7 @@ pub struct Worker {
     is_behind: bool,
     skew_ms: i64,
     offset_ms: i64,
+    failure: Option<(CallFailure, String)>,
     stats: Stats,
     tally: Tally,
 }
@@ -190,6 +191,7 @@ impl Worker {
             is_behind: false,
             skew_ms: 0,
             offset_ms: 0,
+            failure: None,
             stats: Stats::default(),
             tally: Tally::new(policy.rules().count()),
             policy,
@@ -260,38 +262,6 @@ impl Worker {
         }
     }
 
-    /// Takes back the ticket of an admitted request.
-    pub fn finish(&mut self, ticket: &Ticket, ending: Ending, now: Now) {
-        let metered = match (ending, self.demand(ticket.rule)) {
-            // An upgrade is metered when it is accepted.
-            (Ending::Status(101), Some(_)) => true,
-            (Ending::Status(status), Some(demand)) => demand.metered_statuses.contains(status),
-            (Ending::Died | Ending::Status(_), _) => false,
-        };
-        if metered {
-            self.tally.note_metered(ticket.rule);
-        }
-        let Some(chain) = self.chains.get(ticket.chain) else {
-            return;
-        };
-        let mut unsent = false;
-        for (number, reservation) in &ticket.spent {
-            let Some(window) = chain.window_mut(*number) else {
-                continue;
-            };
-            if metered {
-                window.consume(*reservation, ticket.hour, &ticket.key);
-            } else {
-                window.release(*reservation, now.monotonic_ms, &self.rules);
-            }
-            unsent |= window.has_unsent();
-        }
-        if unsent {
-            chain.note_usage(now.monotonic_ms);
-        }
-        self.chains.schedule(ticket.chain, &self.rules);
-    }
-
     fn wait(&mut self, waiting: Waiting, demand: &Demand) -> Verdict {
         if waiting.lack == Lack::Key && !self.lookups.want(&waiting, demand) {
             return Verdict::Refuse(Refusal::Code(Code::StoreUnavailable));
@@ -327,29 +297,6 @@ impl Worker {
         self.decide_waiting(now)
     }
 
-    /// The state of each meter an admitted request touched that has a number to show, for the client.
-    pub fn meter_states<'a>(
-        &'a self,
-        ticket: &'a Ticket,
-        now: Now,
-    ) -> impl Iterator<Item = MeterState<'a>> {
-        let business_ms = self.business_ms(now);
-        let chain = self.chains.look(ticket.chain);
-        let windows = ticket
-            .spent
-            .iter()
-            .filter_map(move |(number, _)| chain?.window(*number));
-        windows.filter_map(move |window| {
-            Some(MeterState {
-                meter: &window.meter,
-                limit: Units::from_milli(window.limit.or(window.included)?)?,
-                remaining: Units::from_milli(window.remaining()?)?,
-                window_seconds: seconds(window.end_ms - window.start_ms),
-                resets_in_seconds: seconds(window.end_ms - business_ms),
-            })
-        })
-    }
-
     /// What was done so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -379,6 +326,22 @@ impl Worker {
     #[must_use]
     pub const fn clock_skew_ms(&self) -> i64 {
         self.skew_ms
+    }
+
+    /// How the last call that failed did so, and what Redis said.
+    #[must_use]
+    pub fn last_failure(&self) -> Option<(CallFailure, &str)> {
+        let (failure, message) = self.failure.as_ref()?;
+        Some((*failure, message))
+    }
+
+    /// Batches and look-ups in the call under way.
+    #[must_use]
+    pub fn batches_in_call(&self) -> usize {
+        let is_batch = |part: &&Part| matches!(part, Part::Batch(..) | Part::Lookup(_));
+        self.call
+            .as_ref()
+            .map_or(0, |call| call.parts.iter().filter(is_batch).count())
     }
 
     /// Whether Redis is taken to be there.

@@ -126,12 +126,3 @@ impl Ticket {
             .sum()
     }
 }
-
-/// What became of an admitted request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// A response with this status.
-    Status(u16),
-    /// The stream died before its status.
-    Died,
-}

@@ -16,6 +16,21 @@ pub enum AnswerError {
     Unexpected,
 }
 
+impl AnswerError {
+    /// What is wrong with a reply that is an error.
+    #[must_use]
+    pub fn of(reply: &Reply<'_>) -> Option<Self> {
+        let Reply::Error(message) = reply else {
+            return None;
+        };
+        if reply.error_kind() == Some(b"NOSCRIPT") {
+            return Some(Self::NoScript);
+        }
+        let text = String::from_utf8_lossy(&message[..message.len().min(200)]);
+        Some(Self::Refused(text.into_owned()))
+    }
+}
+
 /// The answer that opens a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entered<'a> {
@@ -209,12 +224,8 @@ struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     fn of(reply: &'a Reply<'a>) -> Result<Self, AnswerError> {
-        if reply.error_kind() == Some(b"NOSCRIPT") {
-            return Err(AnswerError::NoScript);
-        }
-        if let Reply::Error(message) = reply {
-            let text = String::from_utf8_lossy(&message[..message.len().min(200)]);
-            return Err(AnswerError::Refused(text.into_owned()));
+        if let Some(error) = AnswerError::of(reply) {
+            return Err(error);
         }
         let rest = reply.as_array().ok_or(AnswerError::Unexpected)?;
         Ok(Self { rest })

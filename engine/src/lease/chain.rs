@@ -232,7 +232,7 @@ impl Chain {
                 .iter()
                 .find(|need| need.window == window.id)
                 .map_or(0, |need| need.milli);
-            let want = window.want(now_ms);
+            let want = window.want(now_ms, rules);
             if touched || need > 0 {
                 batch.wanted.push(Wanted {
                     meter: Rc::clone(&window.meter),

@@ -300,8 +300,9 @@ impl Window {
 
     /// What the worker would like to hold: what it spent in the last second, less what it has.
     #[must_use]
-    pub const fn want(&self, now_ms: u64) -> u64 {
-        if self.limit.is_none() || now_ms >= self.last_spent_ms + LEASE_IDLE_MS {
+    pub const fn want(&self, now_ms: u64, rules: &LeaseRules) -> u64 {
+        let is_idle = now_ms >= self.last_spent_ms + LEASE_IDLE_MS;
+        if self.limit.is_none() || is_idle || rules.ttl_ms == 0 {
             return 0;
         }
         self.rate.last_second(now_ms).saturating_sub(self.free)
