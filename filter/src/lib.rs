@@ -6,37 +6,18 @@
     unsafe_code,
     reason = "Envoy's functions are foreign; each gets pointer and length of one slice"
 )]
-pub mod host;
-pub mod metrics;
-
-use proxy_wasm::traits::{Context, HttpContext, RootContext};
-use proxy_wasm::types::ContextType;
+mod host;
+mod http;
+mod metrics;
+mod report;
+mod root;
+mod shared;
+mod verdict;
 
 /// Private, since the macro's start function has no documentation.
 mod start {
     proxy_wasm::main! {{
         crate::host::log_panics();
-        proxy_wasm::set_root_context(|_| Box::new(super::Root));
+        proxy_wasm::set_root_context(|_| Box::new(crate::root::Root::default()));
     }}
 }
-
-struct Root;
-
-impl Context for Root {}
-
-impl RootContext for Root {
-    // Without a type, the SDK panics on the first request.
-    fn get_type(&self) -> Option<ContextType> {
-        Some(ContextType::HttpContext)
-    }
-
-    fn create_http_context(&self, _context_id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Http))
-    }
-}
-
-struct Http;
-
-impl Context for Http {}
-
-impl HttpContext for Http {}

@@ -24,7 +24,9 @@ impl Counter {
 
     /// Counts `amount` more.
     pub fn add(self, amount: u64) {
-        if let Some(id) = self.0 {
+        if let Some(id) = self.0
+            && amount > 0
+        {
             // A counter that is defined takes anything that fits.
             let _ = host::increment_metric(id, i64::try_from(amount).unwrap_or(i64::MAX));
         }

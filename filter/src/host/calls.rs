@@ -7,10 +7,6 @@ use proxy_wasm::types::Status;
 
 use super::{Map, Refused, abi, header};
 
-/// A call under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct CallId(pub u32);
-
 /// How a call ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum CallEnd {
@@ -26,13 +22,13 @@ pub enum CallEnd {
 ///
 /// `Refused::BadArgument` means that there is no such cluster. The end comes to the context that
 /// is called now, in `on_http_call_response`.
-pub fn dispatch(cluster: &str, body: &[u8], timeout_ms: u64) -> Result<CallId, Refused> {
+pub fn dispatch(cluster: &str, body: &[u8], timeout_ms: u64) -> Result<(), Refused> {
     let headers = vec![(":method", "POST"), (":path", "/"), (":authority", cluster)];
     let timeout = Duration::from_millis(timeout_ms);
-    // Through the SDK, since it must know the number to hand the answer on. Of the statuses it
+    // Through the SDK, since it must know the call's number to hand the answer on. Of the statuses it
     // panics on, Envoy answers none to a call whose memory is valid.
     match hostcalls::dispatch_http_call(cluster, headers, Some(body), vec![], timeout) {
-        Ok(token) => Ok(CallId(token)),
+        Ok(_) => Ok(()),
         Err(Status::BadArgument) => Err(Refused::BadArgument),
         Err(_) => Err(Refused::Internal),
     }

@@ -99,19 +99,6 @@ pub fn set_header(map: Map, name: &str, value: &[u8]) -> Result<(), Refused> {
     })
 }
 
-/// Adds a line of a header to those it has.
-pub fn add_header(map: Map, name: &str, value: &[u8]) -> Result<(), Refused> {
-    abi::call(|| unsafe {
-        abi::proxy_add_header_map_value(
-            map as u32,
-            name.as_ptr(),
-            name.len(),
-            value.as_ptr(),
-            value.len(),
-        )
-    })
-}
-
 /// Removes all lines of a header; one that is not there is no mistake.
 pub fn remove_header(map: Map, name: &[u8]) -> Result<(), Refused> {
     abi::call(|| unsafe {

@@ -12,9 +12,9 @@ mod system;
 
 use std::fmt;
 
-pub use calls::{CallEnd, CallId, WakeUp, dispatch, end_of_call};
+pub use calls::{CallEnd, WakeUp, dispatch, end_of_call};
 pub use headers::{
-    Headers, LocalResponse, Map, add_header, header, headers, remove_header, resume_request,
+    Headers, LocalResponse, Map, header, headers, remove_header, resume_request,
     send_local_response, set_header,
 };
 pub use metric::{MetricId, MetricKind, define_metric, increment_metric, record_metric};
@@ -87,14 +87,9 @@ pub fn configuration(size: usize) -> Result<Vec<u8>, Refused> {
 }
 
 /// Sets how often the root context ticks, in milliseconds; 0 stops it.
-pub fn set_tick_period(period_ms: u32) -> Result<(), Refused> {
-    abi::call(|| abi::proxy_set_tick_period_milliseconds(period_ms))
-}
-
-/// Sets a value of the request for the access log: `%FILTER_STATE(wasm.<name>:PLAIN)%`.
-pub fn set_filter_state(name: &str, value: &str) -> Result<(), Refused> {
-    abi::call(|| unsafe {
-        abi::proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len())
+pub fn set_tick_period(period_ms: u64) -> Result<(), Refused> {
+    abi::call(|| {
+        abi::proxy_set_tick_period_milliseconds(u32::try_from(period_ms).unwrap_or(u32::MAX))
     })
 }
 

@@ -1,0 +1,134 @@
+//! One request: its headers to the engine, the engine's verdict to Envoy, the response back to the engine.
+
+use std::mem;
+use std::rc::Rc;
+
+use proxy_wasm::traits::{Context, HttpContext};
+use proxy_wasm::types::Action;
+use tollgate_engine::admission::{Ending, Head, RequestId, Ticket};
+use tollgate_engine::fields::{self, MeterState, RATE_LIMIT, RATE_LIMIT_POLICY, RateLimit};
+
+use crate::host::{self, Headers, Map};
+use crate::shared::Shared;
+use crate::verdict::{self, Carried};
+
+/// The upstream's word on what a request costs; it is for us, not for the client.
+const METERS: &str = "x-tollgate-meters";
+
+/// One request.
+#[derive(Debug)]
+pub struct Http {
+    id: RequestId,
+    shared: Rc<Shared>,
+    stage: Stage,
+}
+
+/// How far a request has come.
+#[derive(Debug)]
+enum Stage {
+    /// Nothing is known of it, or it was answered here, or its response is through.
+    Idle,
+    /// The root context decides it, and keeps its ticket.
+    Waiting,
+    /// It is with the upstream.
+    Upstream(Option<Ticket>),
+}
+
+impl Http {
+    pub const fn new(id: RequestId, shared: Rc<Shared>) -> Self {
+        Self {
+            id,
+            shared,
+            stage: Stage::Idle,
+        }
+    }
+
+    /// The ticket, if the request was admitted by now; else nobody waits any more.
+    fn stop_waiting(&self) -> Option<Ticket> {
+        self.shared.with_worker(|worker| worker.abandon(self.id));
+        self.shared.take_ticket(self.id)
+    }
+
+    /// What the response settles, and how the client is told what is left.
+    fn settle(&self, ticket: &Ticket, response: &Headers) -> Option<RateLimit> {
+        let now = self.shared.clock.latest();
+        let ending = response
+            .get(":status")
+            .and_then(|status| str::from_utf8(status).ok()?.parse().ok())
+            .map_or(Ending::Died, Ending::Status);
+        self.shared.with_worker(|worker| {
+            worker.finish(ticket, ending, now);
+            if !self.shared.policy.responses.rate_limit_headers {
+                return None;
+            }
+            let states: Vec<MeterState<'_>> = worker.meter_states(ticket, now).collect();
+            fields::rate_limit(&states)
+        })
+    }
+}
+
+impl Context for Http {
+    fn on_done(&mut self) -> bool {
+        let ticket = match mem::replace(&mut self.stage, Stage::Idle) {
+            Stage::Idle => None,
+            Stage::Upstream(ticket) => ticket,
+            Stage::Waiting => self.stop_waiting(),
+        };
+        if let Some(ticket) = ticket {
+            let now = self.shared.clock.read();
+            self.shared
+                .with_worker(|worker| worker.finish(&ticket, Ending::Died, now));
+        }
+        true
+    }
+}
+
+impl HttpContext for Http {
+    fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
+        // Without headers there is neither path nor key, and the request is refused.
+        let headers = host::headers(Map::Request).unwrap_or_default();
+        let headers = verdict::pairs(&headers);
+        let head = Head {
+            method: verdict::value(&headers, ":method"),
+            path: verdict::value(&headers, ":path"),
+            headers: &headers,
+        };
+        let now = self.shared.clock.read();
+        let verdict = self
+            .shared
+            .with_worker(|worker| worker.admit(self.id, &head, now));
+        match verdict::carry_out(&self.shared, verdict, &headers) {
+            Carried::Goes(ticket) => {
+                self.stage = Stage::Upstream(ticket);
+                Action::Continue
+            }
+            Carried::Answered => Action::Pause,
+            Carried::Waits => {
+                self.stage = Stage::Waiting;
+                self.shared.wake_root();
+                Action::Pause
+            }
+        }
+    }
+
+    fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
+        let ticket = match mem::replace(&mut self.stage, Stage::Idle) {
+            // Our own answer.
+            Stage::Idle => return Action::Continue,
+            Stage::Upstream(ticket) => ticket,
+            Stage::Waiting => self.stop_waiting(),
+        };
+        let response = host::headers(Map::Response).unwrap_or_default();
+        if response.get(METERS).is_some() {
+            // A header that is not there any more is no mistake.
+            let _ = host::remove_header(Map::Response, METERS.as_bytes());
+        }
+        let limits = ticket.and_then(|ticket| self.settle(&ticket, &response));
+        if let Some(RateLimit { policy, state }) = limits {
+            // The client does without them if it must.
+            let _ = host::set_header(Map::Response, RATE_LIMIT_POLICY, policy.as_bytes());
+            let _ = host::set_header(Map::Response, RATE_LIMIT, state.as_bytes());
+        }
+        Action::Continue
+    }
+}

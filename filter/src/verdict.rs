@@ -1,0 +1,138 @@
+//! Carries out verdicts: headers for the upstream, refusals for the client.
+
+use tollgate_engine::admission::{Ending, Refusal, Ticket, Verdict};
+use tollgate_engine::policy::Policy;
+use tollgate_engine::problem::Code;
+
+use crate::host::{self, Headers, LocalResponse, LogLevel, Map, Refused};
+use crate::shared::Shared;
+
+/// A header's name and value.
+pub type Pair<'h> = (&'h [u8], &'h [u8]);
+
+/// What has become of a request.
+#[derive(Debug)]
+pub enum Carried {
+    /// It may go on; what it holds until its response, if it was admitted by a key.
+    Goes(Option<Ticket>),
+    /// It was answered.
+    Answered,
+    /// It is not decided yet.
+    Waits,
+}
+
+/// Carries out a verdict for the request that host calls are made for.
+pub fn carry_out(shared: &Shared, verdict: Verdict, headers: &[Pair<'_>]) -> Carried {
+    let policy = &shared.policy;
+    let (forwarded, ticket) = match verdict {
+        Verdict::Wait => return Carried::Waits,
+        Verdict::Refuse(refusal) => {
+            refuse(policy, &refusal, headers);
+            return Carried::Answered;
+        }
+        // Whoever sends a key where none is asked for sends it to us all the same.
+        Verdict::Pass if policy.key(headers, path(headers)).is_err() => (drop_ours(headers), None),
+        Verdict::Pass | Verdict::PassUnknown => (hide(policy, headers), None),
+        Verdict::Admit(ticket) => {
+            let identified = hide(policy, headers).and_then(|()| identify(&ticket));
+            (identified, Some(ticket))
+        }
+    };
+    let Err(refused) = forwarded else {
+        return Carried::Goes(ticket);
+    };
+    // Rather no answer than a request that says it comes from somebody else.
+    host::log(
+        LogLevel::Error,
+        &format!("a request's headers could not be changed: {refused}"),
+    );
+    if let Some(ticket) = ticket {
+        let now = shared.clock.latest();
+        shared.with_worker(|worker| worker.finish(&ticket, Ending::Died, now));
+    }
+    refuse(policy, &Refusal::Code(Code::StoreUnavailable), headers);
+    Carried::Answered
+}
+
+/// All headers, borrowed.
+pub fn pairs(headers: &Headers) -> Vec<Pair<'_>> {
+    headers.iter().collect()
+}
+
+/// The value of a pseudo header, empty where it is missing.
+pub fn value<'h>(headers: &[Pair<'h>], wanted: &str) -> &'h [u8] {
+    headers
+        .iter()
+        .find(|(name, _)| *name == wanted.as_bytes())
+        .map_or(b"", |(_, value)| value)
+}
+
+fn path<'h>(headers: &[Pair<'h>]) -> &'h [u8] {
+    value(headers, ":path")
+}
+
+/// What only Tollgate may say to the upstream.
+const OURS: &[u8] = b"x-tollgate-";
+
+/// Many servers read `x_tollgate_identity` as `x-tollgate-identity`.
+fn is_ours(name: &[u8]) -> bool {
+    let same = |(byte, ours): (&u8, &u8)| byte == ours || (*byte == b'_' && *ours == b'-');
+    name.len() >= OURS.len() && name.iter().zip(OURS).all(same)
+}
+
+fn drop_ours(headers: &[Pair<'_>]) -> Result<(), Refused> {
+    for (name, _) in headers {
+        if is_ours(name) {
+            host::remove_header(Map::Request, name)?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes away what only Tollgate may say, and the key.
+fn hide(policy: &Policy, headers: &[Pair<'_>]) -> Result<(), Refused> {
+    drop_ours(headers)?;
+    for name in policy.hidden_headers(headers) {
+        host::remove_header(Map::Request, name)?;
+    }
+    match policy.path_without_credentials(path(headers)) {
+        Some(path) => host::set_header(Map::Request, ":path", &path),
+        None => Ok(()),
+    }
+}
+
+fn identify(ticket: &Ticket) -> Result<(), Refused> {
+    for (name, value) in ticket.identity.iter() {
+        host::set_header(Map::Request, name, value.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn refuse(policy: &Policy, refusal: &Refusal, headers: &[Pair<'_>]) {
+    let mut problem = refusal.problem().at(path(headers));
+    let request_id = str::from_utf8(value(headers, "x-request-id"));
+    if let Ok(id) = request_id
+        && !id.is_empty()
+    {
+        problem = problem.of_request(id);
+    }
+    let answer = policy.responses.answer(&problem);
+    let headers: Vec<(&str, &str)> = answer
+        .headers
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    let sent = host::send_local_response(&LocalResponse {
+        status: answer.status,
+        details: &format!("tollgate_{}", problem.code().as_str()),
+        headers: &headers,
+        body: &answer.body,
+    });
+    if let Err(refused) = sent {
+        // The request then stays where it is, and does not go on.
+        host::log(
+            LogLevel::Error,
+            &format!("a request could not be answered: {refused}"),
+        );
+    }
+}
