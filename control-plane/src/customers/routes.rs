@@ -3,7 +3,6 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use serde::Deserialize;
-use utoipa::IntoParams;
 
 use super::{Customer, CustomerDocument, store};
 use crate::app::App;
@@ -14,7 +13,7 @@ use crate::idempotency::{Answer, Post};
 use crate::ids::CustomerId;
 
 /// The query of the list of customers.
-#[derive(Clone, Debug, Deserialize, IntoParams)]
+#[derive(Clone, Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct CustomersQuery {

@@ -11,9 +11,13 @@ mod world;
 
 mod admin;
 mod background;
+mod catalog;
+mod configuration;
+mod customers;
 mod documents;
 mod idempotency;
 mod openapi;
+mod plans;
 mod requests;
 mod serving;
 mod storage;

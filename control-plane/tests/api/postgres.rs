@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -32,7 +32,8 @@ wait "$server" || true
 
 struct Server {
     port: u16,
-    _input: ChildStdin,
+    /// Ends when its input does, which it has with this process at the latest.
+    _script: Child,
 }
 
 static SERVER: LazyLock<Option<Server>> = LazyLock::new(start);
@@ -94,7 +95,7 @@ fn start() -> Option<Server> {
     );
     Some(Server {
         port,
-        _input: child.stdin.take().unwrap(),
+        _script: child,
     })
 }
 

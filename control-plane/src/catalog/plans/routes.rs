@@ -4,7 +4,6 @@ use axum::Json;
 use axum::extract::{Path, State};
 use serde::Deserialize;
 use tollgate_engine::slug::Slug;
-use utoipa::IntoParams;
 
 use super::rules::{self, Features, Purpose};
 use super::{PlanDocument, PlanStatus, PlanVersion, store};
@@ -18,7 +17,7 @@ use crate::idempotency::{Answer, Post};
 use crate::ids::PlanId;
 
 /// The query of the list of plans.
-#[derive(Clone, Debug, Deserialize, IntoParams)]
+#[derive(Clone, Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct PlansQuery {
@@ -98,16 +97,16 @@ pub async fn list_plan_versions(
 /// Edits a plan: a draft becomes the document, any other version gets a new draft after it.
 ///
 /// Key and currency stay as they are. A plan has one draft at a time.
-#[utoipa::path(put, path = "/v1/plans/{id}", tag = "plans", request_body = PlanDocument,
-    params(("id" = PlanId, Path, description = "A version.")),
+#[utoipa::path(put, path = "/v1/plans/{plan}", tag = "plans", request_body = PlanDocument,
+    params(("plan" = PlanId, Path, description = "A version's id.")),
     responses((status = 200, description = "The draft.", body = PlanVersion)))]
 pub async fn update_plan(
     State(app): State<App>,
-    Path(id): Path<String>,
+    Path(plan): Path<String>,
     document: Unchecked<PlanDocument>,
 ) -> Result<Json<PlanVersion>> {
     let mut tx = app.database.begin_write().await?;
-    let current = find(&mut tx, &id).await?;
+    let current = find(&mut tx, &plan).await?;
     let features = Features::new(all_features(&mut tx).await?);
     let document = check_draft(document, &features, Some(&current))?;
     let plan = match current.status {
@@ -129,16 +128,16 @@ pub async fn update_plan(
 
 /// Publishes a draft: from then on it is sold and never changes, and the version sold before is
 /// archived. Every mistake is told at once.
-#[utoipa::path(post, path = "/v1/plans/{id}/publish", tag = "plans", request_body = Nothing,
-    params(("id" = PlanId, Path, description = "The draft.")),
+#[utoipa::path(post, path = "/v1/plans/{plan}/publish", tag = "plans", request_body = Nothing,
+    params(("plan" = PlanId, Path, description = "The draft's id.")),
     responses((status = 200, description = "The active version.", body = PlanVersion)))]
 pub async fn publish_plan(
     State(app): State<App>,
-    Path(id): Path<String>,
+    Path(plan): Path<String>,
     Post(document, mut call): Post<Nothing>,
 ) -> Result<Answer> {
     document.check(|nothing, _| Some(nothing))?;
-    let draft = find(&mut call.tx, &id).await?;
+    let draft = find(&mut call.tx, &plan).await?;
     require_status(&draft, PlanStatus::Draft)?;
     let features = Features::new(all_features(&mut call.tx).await?);
     let mut mistakes = Mistakes::default();
@@ -159,16 +158,16 @@ pub async fn publish_plan(
 }
 
 /// Archives the version that is sold: nobody can subscribe to it any more, subscriptions go on.
-#[utoipa::path(post, path = "/v1/plans/{id}/archive", tag = "plans", request_body = Nothing,
-    params(("id" = PlanId, Path, description = "The active version.")),
+#[utoipa::path(post, path = "/v1/plans/{plan}/archive", tag = "plans", request_body = Nothing,
+    params(("plan" = PlanId, Path, description = "The active version's id.")),
     responses((status = 200, description = "The archived version.", body = PlanVersion)))]
 pub async fn archive_plan(
     State(app): State<App>,
-    Path(id): Path<String>,
+    Path(plan): Path<String>,
     Post(document, mut call): Post<Nothing>,
 ) -> Result<Answer> {
     document.check(|nothing, _| Some(nothing))?;
-    let plan = find(&mut call.tx, &id).await?;
+    let plan = find(&mut call.tx, &plan).await?;
     require_status(&plan, PlanStatus::Active)?;
     let plan = archived(&app, plan);
     store::update(&mut call.tx, &plan).await?;

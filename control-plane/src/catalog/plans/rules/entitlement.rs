@@ -19,11 +19,6 @@ impl Check<'_> {
         default_period: Option<Period>,
         place: &Place,
     ) -> Option<Entitlement> {
-        if feature.is_none() {
-            let detail = "entitlement template requires feature to be associated with";
-            self.other
-                .add(place, "entitlement_template_with_no_feature", detail);
-        }
         self.foreign_fields(document, place);
         match document.entitlement_type.as_str() {
             "metered" => {

@@ -37,6 +37,11 @@ impl Check<'_> {
         let feature = self.feature(document, kind, place);
         let entitlement = document.entitlement_template.as_ref().map(|template| {
             let place = place.field("entitlementTemplate");
+            if document.feature_key.is_none() {
+                let detail = "entitlement template requires feature to be associated with";
+                self.other
+                    .add(&place, "entitlement_template_with_no_feature", detail);
+            }
             let period = billing_cadence.flatten().or(plan_cadence);
             self.entitlement(template, feature.as_ref(), period, &place)
         });
