@@ -1,6 +1,14 @@
 //! What the tests stand on: a model of Redis, and real servers that are started on free ports and gone when dropped.
 
+pub mod control_plane;
+pub mod envoy;
+pub mod http;
 pub mod model;
 pub mod process;
 pub mod redis;
 pub mod store;
+pub mod upstream;
+pub mod wait;
+
+/// What every name in Redis starts with, in all tests.
+pub const PREFIX: &str = "tg:test:";

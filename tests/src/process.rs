@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+
+use crate::wait;
 
 /// How much of a log is shown when a test fails, in bytes.
 const SHOWN_LOG_BYTES: usize = 20_000;
@@ -58,17 +59,13 @@ impl Process {
     /// Asks it to end (`SIGTERM`) and waits until it has.
     ///
     /// # Panics
-    /// When it does not end within `timeout`.
-    pub fn terminate(&mut self, timeout: Duration) -> ExitStatus {
+    /// When it does not end in time.
+    pub fn terminate(&mut self) -> ExitStatus {
         self.signal(Signal::SIGTERM);
-        let deadline = Instant::now() + timeout;
-        loop {
-            if let Some(status) = self.ended() {
-                return status;
-            }
-            assert!(Instant::now() < deadline, "{} does not end", self.name);
-            thread::sleep(Duration::from_millis(10));
-        }
+        let name = self.name;
+        wait::blocking_until("the end after SIGTERM", || {
+            self.ended().ok_or_else(|| format!("{name} runs"))
+        })
     }
 
     /// Stops it where it is (`SIGSTOP`): connections stay open and nothing is answered.
@@ -133,6 +130,22 @@ pub fn on_path(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&folders)
         .map(|folder| folder.join(name))
         .find(|path| path.is_file())
+}
+
+/// A file of this name in the folder of the running test or one above it, where the build puts programs.
+#[must_use]
+pub fn near_test(name: &str) -> Option<PathBuf> {
+    let test = std::env::current_exe().ok()?;
+    let folders = test.ancestors().skip(1).take(3);
+    folders
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
+}
+
+/// The root of the repository.
+#[must_use]
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 /// A loopback port nobody listens on.

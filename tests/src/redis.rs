@@ -6,15 +6,12 @@ use std::net::{Shutdown, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use crate::process::{Process, free_port, on_path, program};
-
-/// How long a Redis may take to start or to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::wait;
 
 /// What a Redis keeps on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +106,8 @@ impl RedisServer {
     /// When it does not.
     #[must_use]
     pub fn exchange(&self, request: &[u8]) -> Vec<u8> {
-        self.try_exchange(request, PATIENCE).expect("Redis answers")
+        self.try_exchange(request, wait::PATIENCE)
+            .expect("Redis answers")
     }
 
     /// Kills it (`SIGKILL`); nothing listens until [`RedisServer::restart`].
@@ -162,20 +160,18 @@ impl RedisServer {
     }
 
     fn wait_until_ready(&mut self) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            // With users of its own it answers NOAUTH, which is an answer.
-            match self.try_exchange(b"PING\r\n", PATIENCE) {
-                Ok(answer) if answer.starts_with(b"+PONG") || answer.starts_with(b"-NOAUTH") => {
-                    return;
-                }
-                Ok(_) | Err(_) => {}
+        wait::blocking_until("Redis", || {
+            if let Some(status) = self.process.ended() {
+                panic!("Redis ended: {status}");
             }
-            let ended = self.process.ended();
-            assert!(ended.is_none(), "Redis ended: {ended:?}");
-            assert!(Instant::now() < deadline, "Redis does not answer");
-            thread::sleep(Duration::from_millis(5));
-        }
+            let answer = self.try_exchange(b"PING\r\n", wait::PATIENCE);
+            match answer.map(|answer| String::from_utf8_lossy(&answer).into_owned()) {
+                // With users of its own it answers NOAUTH, which is an answer.
+                Ok(text) if text.starts_with("+PONG") || text.starts_with("-NOAUTH") => Ok(()),
+                Ok(text) => Err(text),
+                Err(error) => Err(error.to_string()),
+            }
+        });
     }
 }
 
@@ -193,6 +189,7 @@ fn spawn(options: &RedisOptions, folder: &Path, port: u16) -> Process {
         .arg("--unixsocket")
         .arg(folder.join("socket"))
         .args(["--appendonly", append_only, "--appendfsync", "everysec"])
+        .args(["--maxmemory-policy", "noeviction", "--loglevel", "warning"])
         .args(["--save", "", "--daemonize", "no"]);
     if let Some(acl_file) = &options.acl_file {
         command.arg("--aclfile").arg(acl_file);

@@ -1,5 +1,7 @@
 //! The scripts' behaviour: every table runs on the model and on a real Redis.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
 mod drain;
 mod leases;
 mod notation;

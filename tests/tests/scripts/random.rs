@@ -139,7 +139,6 @@ struct Worker {
 struct Batch {
     text: String,
     consumed: PerWindow,
-    returned: PerWindow,
     counted: bool,
 }
 
@@ -305,7 +304,7 @@ impl Chain {
         let drained = self.world.drain();
         self.log.push(self.named(format!("{drained:?}")));
         for (field, (late, milli)) in &drained.counters {
-            let window = field.splitn(4, '/').nth(1).unwrap();
+            let window = field.split('/').nth(1).unwrap();
             let window: usize = window.parse().unwrap();
             let held = self.ledger.entry((window - 1, late.clone())).or_default();
             let before = held.entry(field.clone()).or_default();
@@ -435,7 +434,6 @@ impl Worker {
         self.doubt = Some(Batch {
             text,
             consumed,
-            returned,
             counted: false,
         });
     }

@@ -1,0 +1,183 @@
+//! A real control plane on a database of its own.
+
+use std::net::SocketAddr;
+use std::process::{Command, ExitStatus};
+
+use reqwest::Method;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::http::{Answer, Connections, HttpClient, send};
+use crate::process::{Process, free_port, near_test, program};
+use crate::wait;
+
+/// The admin key of every control plane a test starts.
+pub const ADMIN_KEY: &str = "tga_0123456789abcdefghijklmnopqrstuvwxyzABCD";
+
+/// How a control plane is started.
+#[derive(Clone, Debug)]
+pub struct ControlPlaneOptions {
+    /// Its Redis.
+    pub redis: SocketAddr,
+    /// Its database; a file in its own folder when left out.
+    pub database_url: Option<String>,
+    /// What is added to its environment: any setting as `TOLLGATE_<SECTION>_<NAME>`.
+    pub environment: Vec<(String, String)>,
+}
+
+impl ControlPlaneOptions {
+    /// On SQLite, with defaults.
+    #[must_use]
+    pub const fn new(redis: SocketAddr) -> Self {
+        Self {
+            redis,
+            database_url: None,
+            environment: Vec::new(),
+        }
+    }
+}
+
+/// A running control plane; port and database stay the same over restarts.
+#[derive(Debug)]
+pub struct ControlPlane {
+    process: Process,
+    options: ControlPlaneOptions,
+    folder: TempDir,
+    port: u16,
+    client: HttpClient,
+}
+
+impl ControlPlane {
+    /// Starts one in an empty folder and waits until it answers.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn start(options: ControlPlaneOptions) -> Self {
+        let folder = TempDir::new().expect("a temporary folder can be made");
+        let port = free_port();
+        let mut control_plane = Self {
+            process: spawn(&options, &folder, port),
+            options,
+            folder,
+            port,
+            client: HttpClient::new(format!("http://127.0.0.1:{port}"), Connections::Kept),
+        };
+        control_plane.wait_until_alive().await;
+        control_plane
+    }
+
+    /// A client without credentials.
+    #[must_use]
+    pub const fn client(&self) -> &HttpClient {
+        &self.client
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Calls the API as administrator and answers whatever it says.
+    ///
+    /// # Panics
+    /// When no whole answer comes.
+    pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Answer {
+        let mut request = self.client.request(method, path).bearer_auth(ADMIN_KEY);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        send(request).await.expect("the control plane answers")
+    }
+
+    /// Gets a resource.
+    ///
+    /// # Panics
+    /// When the answer is no success.
+    pub async fn get(&self, path: &str) -> Value {
+        succeeded(path, &self.call(Method::GET, path, None).await)
+    }
+
+    /// Posts to a resource.
+    ///
+    /// # Panics
+    /// When the answer is no success.
+    pub async fn post(&self, path: &str, body: &Value) -> Value {
+        succeeded(path, &self.call(Method::POST, path, Some(body)).await)
+    }
+
+    /// Waits until `/readyz` says that everything is ready.
+    pub async fn wait_until_ready(&self) {
+        self.wait_for("/readyz").await;
+    }
+
+    /// Kills it at once (`SIGKILL`).
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Asks it to end (`SIGTERM`) and waits until it has.
+    pub fn terminate(&mut self) -> ExitStatus {
+        self.process.terminate()
+    }
+
+    /// Starts it again on the same port and database, killing it first if it runs.
+    pub async fn restart(&mut self) {
+        self.process.kill();
+        self.process = spawn(&self.options, &self.folder, self.port);
+        self.wait_until_alive().await;
+    }
+
+    /// The end of its log.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    async fn wait_until_alive(&mut self) {
+        let (process, client) = (&mut self.process, &self.client);
+        wait::until("the control plane", async || {
+            if let Some(status) = process.ended() {
+                panic!("the control plane ended: {status}");
+            }
+            probe(client, "/healthz").await
+        })
+        .await;
+    }
+
+    async fn wait_for(&self, path: &str) {
+        wait::until(path, async || probe(&self.client, path).await).await;
+    }
+}
+
+async fn probe(client: &HttpClient, path: &str) -> Result<(), String> {
+    match client.get(path).await {
+        Ok(answer) if answer.status == 200 => Ok(()),
+        Ok(answer) => Err(answer.to_string()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn succeeded(path: &str, answer: &Answer) -> Value {
+    assert!((200..300).contains(&answer.status), "{path}: {answer}");
+    answer.json()
+}
+
+fn spawn(options: &ControlPlaneOptions, folder: &TempDir, port: u16) -> Process {
+    let database = options
+        .database_url
+        .clone()
+        .unwrap_or_else(|| format!("sqlite://{}", folder.path().join("tollgate.db").display()));
+    let mut command = Command::new(program("TOLLGATE_BIN", near_test("tollgate")));
+    command
+        .arg("serve")
+        .current_dir(folder.path())
+        .env("TOLLGATE_ENV", "test")
+        .env("TOLLGATE_SERVER_LISTEN", format!("127.0.0.1:{port}"))
+        .env("DATABASE_URL", database)
+        .env("REDIS_URL", format!("redis://{}", options.redis))
+        .env("TOLLGATE_REDIS_PREFIX", crate::PREFIX)
+        .env("TOLLGATE_ADMIN_KEY", ADMIN_KEY)
+        .envs(options.environment.iter().cloned());
+    Process::start("control plane", &mut command, &folder.path().join("log"))
+}

@@ -1,0 +1,137 @@
+//! A client of Envoy, the control plane and Envoy's admin port.
+
+use std::fmt;
+use std::time::Duration;
+
+use reqwest::header::{AUTHORIZATION, HeaderMap};
+use reqwest::{Method, RequestBuilder};
+use serde_json::Value;
+
+/// How long an answer may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Whether requests share connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connections {
+    /// Connections are kept and used again: requests one after another go to one worker of Envoy.
+    Kept,
+    /// Each request takes a connection of its own: requests are spread over Envoy's workers.
+    Fresh,
+}
+
+/// An HTTP client for one server.
+#[derive(Clone, Debug)]
+pub struct HttpClient {
+    client: reqwest::Client,
+    base: String,
+}
+
+/// A whole answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// All headers.
+    pub headers: HeaderMap,
+    /// The body, read as UTF-8.
+    pub body: String,
+}
+
+impl HttpClient {
+    /// A client for the server at `base`, such as `http://127.0.0.1:10000`.
+    ///
+    /// # Panics
+    /// When the TLS library cannot be initialised, which is not used.
+    #[must_use]
+    pub fn new(base: impl Into<String>, connections: Connections) -> Self {
+        let idle = match connections {
+            Connections::Kept => usize::MAX,
+            Connections::Fresh => 0,
+        };
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(TIMEOUT)
+            .pool_max_idle_per_host(idle)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .expect("a client without TLS can be built");
+        Self {
+            client,
+            base: base.into(),
+        }
+    }
+
+    /// A request to add headers and a body to; [`send`] sends it.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.base))
+    }
+
+    /// Gets `path` with an API key as bearer token.
+    ///
+    /// # Errors
+    /// When no whole answer comes.
+    pub async fn get_with_key(&self, path: &str, key: &str) -> reqwest::Result<Answer> {
+        send(self.request(Method::GET, path).bearer_auth(key)).await
+    }
+
+    /// Gets `path` without credentials.
+    ///
+    /// # Errors
+    /// When no whole answer comes.
+    pub async fn get(&self, path: &str) -> reqwest::Result<Answer> {
+        send(self.request(Method::GET, path)).await
+    }
+}
+
+/// Sends a request and reads the whole answer.
+///
+/// # Errors
+/// When no whole answer comes.
+pub async fn send(request: RequestBuilder) -> reqwest::Result<Answer> {
+    let response = request.send().await?;
+    Ok(Answer {
+        status: response.status().as_u16(),
+        headers: response.headers().clone(),
+        body: response.text().await?,
+    })
+}
+
+impl Answer {
+    /// The body as JSON, `null` when it is none.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_default()
+    }
+
+    /// A header's first value, empty when it is missing.
+    #[must_use]
+    pub fn header(&self, name: &str) -> &str {
+        let value = self.headers.get(name);
+        value.map_or("", |value| value.to_str().unwrap_or_default())
+    }
+
+    /// The `code` of a problem document, empty for any other body.
+    #[must_use]
+    pub fn code(&self) -> String {
+        self.json()["code"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+impl fmt::Display for Answer {
+    /// Status, headers and body, without credentials.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(formatter, "HTTP {}", self.status)?;
+        for (name, value) in self
+            .headers
+            .iter()
+            .filter(|(name, _)| *name != AUTHORIZATION)
+        {
+            writeln!(
+                formatter,
+                "{name}: {}",
+                String::from_utf8_lossy(value.as_bytes())
+            )?;
+        }
+        write!(formatter, "\n{}", self.body)
+    }
+}
