@@ -300,10 +300,17 @@ fn set_text(settings: &mut Table, setting: &str, text: &str) {
 }
 
 fn check(settings: &Table, place: &str) -> Result<Config, ConfigError> {
-    let config: Config = serde_path_to_error::deserialize(settings.clone()).map_err(|error| {
-        let reason = error.inner().message().to_owned();
-        ConfigError::new(place, format!("{}: {reason}", error.path()))
-    })?;
+    let mut config: Config =
+        serde_path_to_error::deserialize(settings.clone()).map_err(|error| {
+            let reason = error.inner().message().to_owned();
+            ConfigError::new(place, format!("{}: {reason}", error.path()))
+        })?;
+    if config.redis.prefix.is_empty() {
+        config.redis.prefix = match config.environment {
+            Environment::Production => "tg:live:".to_owned(),
+            Environment::Test | Environment::Sandbox => "tg:test:".to_owned(),
+        };
+    }
     let refuse = |problem: &str| Err(ConfigError::new(place, problem));
     if Backend::of_url(config.database.url.expose()).is_none() {
         return refuse("database.url: neither a sqlite nor a postgres URL");

@@ -215,10 +215,12 @@ pub fn is_unique_violation(failure: &Failure) -> bool {
 /// Whether asking again later may help: the database was busy, restarting or out of reach.
 #[must_use]
 pub fn is_temporary(failure: &Failure) -> bool {
-    // SQLITE_BUSY and its extended forms; PostgreSQL's lock timeout, statement cancelled,
-    // serialisation failure, deadlock, shutting down, starting up and too many connections.
-    const CODES: [&str; 11] = [
-        "5", "261", "517", "55P03", "57014", "40001", "40P01", "57P01", "57P02", "57P03", "53300",
+    // SQLITE_BUSY and its extended forms; PostgreSQL's lock timeout, statement cancelled, idle
+    // transaction ended, serialisation failure, deadlock, shutting down, starting up and too many
+    // connections.
+    const CODES: [&str; 12] = [
+        "5", "261", "517", "55P03", "57014", "25P03", "40001", "40P01", "57P01", "57P02", "57P03",
+        "53300",
     ];
     match failure {
         Failure::PoolTimedOut | Failure::PoolClosed | Failure::Io(_) => true,

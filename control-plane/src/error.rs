@@ -194,7 +194,8 @@ impl Error {
     /// The request took too long and was given up.
     #[must_use]
     pub fn timeout() -> Self {
-        let detail = "The request took too long and was given up. Nothing of it was kept.";
+        let detail =
+            "The request took too long. Repeated with its Idempotency-Key it tells its outcome.";
         Self::new(Kind::Timeout, "timeout", detail)
     }
 

@@ -54,6 +54,17 @@ fn a_file_wins_over_defaults_and_the_environment_over_both() {
 }
 
 #[test]
+fn the_prefix_in_redis_follows_the_environment_unless_set() {
+    let prefix = |file: &str| load(file, &[]).unwrap().redis.prefix;
+    assert_eq!(prefix(""), "tg:test:");
+    assert_eq!(prefix("environment = \"production\"\n"), "tg:live:");
+    assert_eq!(
+        prefix("environment = \"production\"\n[redis]\nprefix = \"x:\"\n"),
+        "x:"
+    );
+}
+
+#[test]
 fn mistakes_say_what_and_where() {
     let refused =
         |file: &str, variables: &[(&str, &str)]| load(file, variables).unwrap_err().to_string();

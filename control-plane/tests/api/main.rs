@@ -18,6 +18,7 @@ mod documents;
 mod idempotency;
 mod openapi;
 mod plans;
+mod process;
 mod requests;
 mod serving;
 mod storage;
