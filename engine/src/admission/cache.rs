@@ -246,6 +246,13 @@ impl Chains {
         }
     }
 
+    /// Lets the chain's timer pass.
+    pub(super) fn unschedule(&mut self, reference: ChainRef) {
+        if let Some(place) = self.places.get_mut(reference.slot as usize) {
+            place.due_ms = u64::MAX;
+        }
+    }
+
     /// Sets every chain's timer anew.
     pub(super) fn schedule_all(&mut self, rules: &LeaseRules) {
         for slot in 0..self.places.len() {

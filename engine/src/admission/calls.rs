@@ -121,6 +121,7 @@ impl Worker {
             chain.forget(answered_ms, self.store_number);
         }
         chain.prepare(needs, now_ms, &self.rules);
+        let in_doubt = chain.in_doubt();
         let version = chain.document().map_or(0, |document| document.version);
         for batch in chain.to_send() {
             let header = BatchHeader {
@@ -138,7 +139,11 @@ impl Worker {
             parts.push(Part::Batch(reference, batch.number));
             self.stats.batches += 1;
         }
-        self.chains.schedule(reference, &self.rules);
+        self.chains.unschedule(reference);
+        // What is in doubt now is due again with the answer to this call, not within it.
+        if !in_doubt {
+            self.chains.schedule(reference, &self.rules);
+        }
     }
 
     fn add_lookups(&mut self, bytes: &mut Vec<u8>, parts: &mut Vec<Part>, now_ms: u64) {
