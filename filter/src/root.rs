@@ -170,8 +170,9 @@ impl Running {
             CallEnd::Lost => CallResult::Failed(CallFailure::NoAnswer),
         };
         self.answer(result, now);
-        self.call(now);
         self.adapt_tick();
+        // Not in this callback: Envoy would give the next call the connection that is just being closed.
+        self.shared.wake_root();
     }
 
     fn answer(&mut self, result: CallResult<'_>, now: Now) {
