@@ -48,6 +48,26 @@ enum Kind {
     Timeout,
 }
 
+/// The ways a call succeeds; each has one status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Success {
+    /// Something was made.
+    Created,
+    /// Something was done.
+    Done,
+}
+
+impl Success {
+    /// The status of the answer.
+    #[must_use]
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::Created => StatusCode::CREATED,
+            Self::Done => StatusCode::OK,
+        }
+    }
+}
+
 /// One mistake in a document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Violation {
@@ -228,16 +248,21 @@ impl Error {
         error
     }
 
+    /// No route leads there.
+    #[must_use]
+    pub fn no_such_path() -> Self {
+        Self::new(Kind::NotFound, "not_found", "No such path.")
+    }
+
     /// The error for an answer that the framework made without one.
     #[must_use]
     pub fn of_status(status: StatusCode) -> Self {
         match status {
-            StatusCode::NOT_FOUND => Self::new(Kind::NotFound, "not_found", "No such path."),
+            StatusCode::NOT_FOUND => Self::no_such_path(),
             StatusCode::METHOD_NOT_ALLOWED => {
                 let detail = "This path does not know that method.";
                 Self::new(Kind::MethodNotAllowed, "method_not_allowed", detail)
             }
-            StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => Self::timeout(),
             other if other.is_client_error() => {
                 Self::new(Kind::Invalid, "bad_request", "The request is malformed.")
             }

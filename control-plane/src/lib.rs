@@ -12,7 +12,6 @@ pub mod database;
 pub mod error;
 pub mod health;
 pub mod http;
-pub mod idempotency;
 pub mod ids;
 pub mod invoicing;
 pub mod jobs;
@@ -20,6 +19,8 @@ pub mod metadata;
 pub mod outbox;
 pub mod router;
 pub mod telemetry;
+
+pub use http::idempotency;
 
 /// Bytes as lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {

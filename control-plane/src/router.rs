@@ -1,22 +1,21 @@
 //! Every route on one screen, each with what it takes to call it.
 
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderValue, Method, header};
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use axum::{Json, Router};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
-use tower_http::timeout::TimeoutLayer;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::admin::Scope::{self, Catalog, Customers, Read, Setup};
-use crate::admin::authorize::authorize;
 use crate::app::{App, Role};
 use crate::catalog::{configuration, plans};
 use crate::error::Error;
+use crate::http::authorize::authorize;
 use crate::http::{observe, openapi};
 use crate::idempotency::IDEMPOTENCY_KEY;
 use crate::{admin, catalog, customers, health};
@@ -80,14 +79,9 @@ pub fn router(app: &App, roles: &[Role]) -> Router {
 /// What stands around every route: ids, logs, metrics, problems, time limit, panics, CORS.
 pub fn surround(app: &App, routes: Router<App>) -> Router {
     let server = &app.config.server;
-    let timeout = server.request_timeout();
     let routes = routes
-        .fallback(async || Error::of_status(StatusCode::NOT_FOUND))
+        .fallback(async || Error::no_such_path())
         .layer(CatchPanicLayer::custom(observe::panicked))
-        .layer(TimeoutLayer::with_status_code(
-            StatusCode::GATEWAY_TIMEOUT,
-            timeout,
-        ))
         .layer(from_fn_with_state(app.clone(), observe::observe));
     let routes = match cors(&server.cors_origins) {
         Some(cors) => routes.layer(cors),

@@ -1,9 +1,8 @@
 //! Admin keys: who may call the API, and for what.
 
-pub mod authorize;
 pub mod bootstrap;
 pub mod routes;
-mod store;
+pub(crate) mod store;
 
 use std::fmt;
 use std::str::FromStr;
@@ -172,7 +171,7 @@ impl AdminSecret {
     }
 
     /// What is stored: SHA-256 suffices for a secret nobody can guess.
-    fn hash(&self) -> String {
+    pub(crate) fn hash(&self) -> String {
         crate::hex(&Sha256::digest(self.0.as_bytes()))
     }
 }

@@ -71,7 +71,7 @@ pub(super) async fn find(connection: &mut Connection, id: AdminKeyId) -> Result<
     row.map(AdminKey::try_from).transpose()
 }
 
-pub(super) async fn find_by_hash(
+pub(crate) async fn find_by_hash(
     connection: &mut Connection,
     secret_hash: &str,
 ) -> Result<Option<AdminKey>> {
@@ -92,7 +92,7 @@ pub(super) async fn list(connection: &mut Connection, slice: &Slice) -> Result<V
     rows.into_iter().map(AdminKey::try_from).collect()
 }
 
-pub(super) async fn mark_used(
+pub(crate) async fn mark_used(
     connection: &mut Connection,
     id: AdminKeyId,
     now: MachineInstant,

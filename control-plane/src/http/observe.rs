@@ -1,12 +1,14 @@
 //! Around every request: its id, its log line, its metrics, and its error as a problem document.
 
 use std::any::Any;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use tokio::time::timeout;
 use tracing::Instrument;
 
 use crate::app::App;
@@ -42,7 +44,7 @@ pub async fn observe(State(app): State<App>, mut request: Request, next: Next) -
         let response = if headers_bytes(request.headers()) > headers_max_bytes {
             Error::headers_too_large(headers_max_bytes).into_response()
         } else {
-            next.run(request).await
+            within(app.config.server.request_timeout(), next.run(request)).await
         };
         let mut response = with_problem(response, &request_id);
         if let Ok(value) = HeaderValue::from_str(&request_id) {
@@ -74,6 +76,13 @@ pub fn panicked(panic: Box<dyn Any + Send>) -> Response {
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_default();
     Error::internal(anyhow::anyhow!("panicked: {message}")).into_response()
+}
+
+async fn within(limit: Duration, answer: impl Future<Output = Response>) -> Response {
+    match timeout(limit, answer).await {
+        Ok(response) => response,
+        Err(_) => Error::timeout().into_response(),
+    }
 }
 
 fn request_id_of(app: &App, headers: &HeaderMap) -> String {
@@ -115,16 +124,11 @@ fn with_problem(mut response: Response, request_id: &str) -> Response {
     if let Some(seconds) = error.retry_after_seconds() {
         headers.insert(header::RETRY_AFTER, seconds.into());
     }
-    match error.status() {
-        StatusCode::UNAUTHORIZED => {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        StatusCode::METHOD_NOT_ALLOWED => {
-            if let Some(allow) = response.headers_mut().remove(header::ALLOW) {
-                headers.insert(header::ALLOW, allow);
-            }
-        }
-        _ => {}
+    if error.is_unauthenticated() {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if let Some(allow) = response.headers_mut().remove(header::ALLOW) {
+        headers.insert(header::ALLOW, allow);
     }
     answer
 }

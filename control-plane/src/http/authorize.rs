@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
-use super::{AdminKey, AdminSecret, Caller, Scope, store};
+use crate::admin::{AdminKey, AdminSecret, Caller, Scope, store};
 use crate::app::App;
 use crate::error::{Error, Result};
 

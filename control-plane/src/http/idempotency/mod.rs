@@ -24,7 +24,7 @@ use crate::admin::Caller;
 use crate::app::App;
 use crate::clock::MachineInstant;
 use crate::database::Write;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Success};
 use crate::http::document::{self, Document, Unchecked};
 
 /// Names a POST, so that its repeats are known.
@@ -85,7 +85,7 @@ impl Call {
     /// # Errors
     /// When the transaction does not commit.
     pub async fn created(self, made: &impl Serialize) -> Result<Answer> {
-        self.finish(StatusCode::CREATED, made).await
+        self.finish(Success::Created, made).await
     }
 
     /// Commits the effect and answers 200 with the result.
@@ -93,7 +93,7 @@ impl Call {
     /// # Errors
     /// When the transaction does not commit.
     pub async fn done(self, result: &impl Serialize) -> Result<Answer> {
-        self.finish(StatusCode::OK, result).await
+        self.finish(Success::Done, result).await
     }
 
     /// Commits the effect and answers 201 with what was made, whose field `secret` is shown this
@@ -108,16 +108,17 @@ impl Call {
             fields.insert("secret".to_owned(), Value::Null);
             fields.insert("secretAlreadyShown".to_owned(), Value::Bool(true));
         }
-        self.end(StatusCode::CREATED, shown.to_string(), stored.to_string())
+        self.end(Success::Created, shown.to_string(), stored.to_string())
             .await
     }
 
-    async fn finish(self, status: StatusCode, body: &impl Serialize) -> Result<Answer> {
+    async fn finish(self, success: Success, body: &impl Serialize) -> Result<Answer> {
         let body = serde_json::to_string(body).map_err(Error::internal)?;
-        self.end(status, body.clone(), body).await
+        self.end(success, body.clone(), body).await
     }
 
-    async fn end(mut self, status: StatusCode, shown: String, stored: String) -> Result<Answer> {
+    async fn end(mut self, success: Success, shown: String, stored: String) -> Result<Answer> {
+        let status = success.status();
         if let Some(claim) = &self.claim {
             store::insert_answer(&mut self.tx, claim, status, &stored).await?;
         }

@@ -1,52 +1,27 @@
-//! The database: SQLite or PostgreSQL behind the same SQL.
-//!
-//! One writer at a time on both, by the same structure: a process writes through a single
-//! connection, and on PostgreSQL a table lock makes that one writer over all replicas. So what a
-//! rule reads in its transaction cannot change under it, no transaction fails to serialise, and
-//! what holds in the tests on SQLite holds on PostgreSQL. Write transactions must therefore be
-//! short and never wait for anything but the database.
+//! Connections and transactions: what every other store stands on.
 
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::migrate::MigrateError;
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyPool, Executor, Transaction};
 use tokio::sync::watch;
 
+use super::Backend;
 use crate::config::DatabaseConfig;
 
 /// A connection, inside a write transaction or not; what every `store.rs` works on.
 pub type Connection = sqlx::AnyConnection;
 /// Why the database did not do what it was asked.
 pub type Failure = sqlx::Error;
+/// Why the schema could not be brought up to date.
+pub type MigrationFailure = sqlx::migrate::MigrateError;
 /// A connection for reading, given back when dropped.
 pub type Reader = PoolConnection<Any>;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
-
-/// Which database speaks behind the common SQL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Backend {
-    /// One file, one process.
-    Sqlite,
-    /// A server, any number of replicas.
-    Postgres,
-}
-
-impl Backend {
-    /// The backend a URL names, or `None` for a scheme that is neither.
-    #[must_use]
-    pub fn of_url(url: &str) -> Option<Self> {
-        match url.split_once(':')?.0 {
-            "sqlite" => Some(Self::Sqlite),
-            "postgres" | "postgresql" => Some(Self::Postgres),
-            _ => None,
-        }
-    }
-}
 
 /// The database of this process; clones share its connections.
 #[derive(Clone, Debug)]
@@ -100,7 +75,7 @@ impl Database {
     ///
     /// # Errors
     /// When a migration fails or one that was applied is missing or has changed.
-    pub async fn migrate(&self) -> Result<(), MigrateError> {
+    pub async fn migrate(&self) -> Result<(), MigrationFailure> {
         match self.backend {
             // Here the writer's lock keeps others away, and all of it happens or nothing.
             Backend::Sqlite => {
