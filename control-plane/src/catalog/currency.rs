@@ -47,7 +47,7 @@ mod tests {
         for code in CODES.split_ascii_whitespace() {
             assert_eq!(code.parse::<Currency>().unwrap().to_string(), code);
         }
-        for text in ["", "usd", "US", "USDX", "DEM", "XXX", "US ", "USD EUR"] {
+        for text in ["", "usd", "US", "USDX", "DEM", "XAU", "US ", "USD EUR"] {
             assert_eq!(text.parse::<Currency>(), Err(NotCurrency), "{text}");
         }
     }
