@@ -31,7 +31,8 @@ struct Running {
     shared: Rc<Shared>,
     report: Report,
     tick_ms: u64,
-    was_up: bool,
+    /// What the log was told of the line to Redis.
+    failure: Option<CallFailure>,
     /// Until when the last usage is settled, once the configuration is replaced; monotonic ms.
     leaves_until_ms: Option<u64>,
 }
@@ -113,7 +114,7 @@ impl Running {
             shared: Rc::new(Shared::new(worker, clock, wake_up)),
             report,
             tick_ms,
-            was_up: true,
+            failure: None,
             leaves_until_ms: None,
         })
     }
@@ -149,7 +150,7 @@ impl Running {
         match host::dispatch(&redis.cluster, &bytes, redis.timeout_ms) {
             Ok(()) => self.shared.is_calling().set(true),
             Err(refused) => {
-                if self.was_up {
+                if self.failure.is_none() {
                     let cluster = &redis.cluster;
                     host::log(
                         LogLevel::Error,
@@ -181,23 +182,24 @@ impl Running {
         self.log_change();
     }
 
-    /// Tells the log when Redis goes away and when it is back, each once.
+    /// Tells the log when Redis goes away, for what reason, and when it is back.
     fn log_change(&mut self) {
-        let (is_up, failure) = self.shared.with_worker(|worker| {
-            let failure = worker
-                .last_failure()
-                .map(|(failure, message)| format!("{} {message}", failure.as_str()));
-            (worker.store_is_up(), failure)
+        let (failure, message) = self.shared.with_worker(|worker| {
+            let failure = worker.last_failure().filter(|_| !worker.store_is_up());
+            failure.map_or((None, String::new()), |(failure, message)| {
+                (Some(failure), message.to_owned())
+            })
         });
-        if is_up == self.was_up {
+        if failure == self.failure {
             return;
         }
-        self.was_up = is_up;
-        if is_up {
-            host::log(LogLevel::Info, "Redis answers again");
-        } else {
-            let failure = failure.unwrap_or_default();
-            host::log(LogLevel::Warn, &format!("Redis is away: {failure}"));
+        self.failure = failure;
+        match failure {
+            None => host::log(LogLevel::Info, "Redis answers again"),
+            Some(failure) => host::log(
+                LogLevel::Warn,
+                &format!("Redis is away: {} {message}", failure.as_str()),
+            ),
         }
     }
 
