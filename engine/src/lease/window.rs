@@ -9,6 +9,7 @@ use super::rate::SpendingRate;
 use crate::contract::answer::WindowState;
 use crate::contract::call::{Funding, LostLeases};
 use crate::contract::{self, AccessDocument};
+use crate::limits::MILLI_PER_UNIT;
 use crate::units::Units;
 
 /// Units granted by one call.
@@ -65,6 +66,7 @@ pub struct Window {
     reservations: u32,
     last_spent_ms: u64,
     rate: SpendingRate,
+    spends_fractions: bool,
     consumed: Vec<Consumed>,
     returned: u64,
     unacknowledged: u64,
@@ -95,6 +97,7 @@ impl Window {
             reservations: 0,
             last_spent_ms: 0,
             rate: SpendingRate::NONE,
+            spends_fractions: false,
             consumed: Vec::new(),
             returned: 0,
             unacknowledged: 0,
@@ -186,6 +189,7 @@ impl Window {
         self.free -= taken;
         self.in_flight += taken;
         self.rate.add(milli, now_ms);
+        self.spends_fractions |= !milli.is_multiple_of(MILLI_PER_UNIT);
         self.last_spent_ms = now_ms;
         self.reservations += 1;
         Reservation { milli, leased_ms }
@@ -298,14 +302,20 @@ impl Window {
         self.limit.is_some() && self.granted > 0 && self.free * 2 < self.granted
     }
 
-    /// What the worker would like to hold: what it spent in the last second, less what it has.
+    /// What the worker would like to hold: what it spent in the last second, less what it has; whole units where it
+    /// spends whole ones, since a fraction would be of no use to anybody.
     #[must_use]
     pub const fn want(&self, now_ms: u64, rules: &LeaseRules) -> u64 {
         let is_idle = now_ms >= self.last_spent_ms + LEASE_IDLE_MS;
         if self.limit.is_none() || is_idle || rules.ttl_ms == 0 {
             return 0;
         }
-        self.rate.last_second(now_ms).saturating_sub(self.free)
+        let want = self.rate.last_second(now_ms).saturating_sub(self.free);
+        if self.spends_fractions {
+            want
+        } else {
+            want - want % MILLI_PER_UNIT
+        }
     }
 
     /// When the unspent rest of the leases is to be given back: once nothing was spent for [`LEASE_IDLE_MS`], and at

@@ -30,7 +30,13 @@ pub struct Ledger {
 
 impl Ledger {
     /// A subscription that began at `start_ms` (unix) with one window of a month.
-    pub fn new(names: Names, tag: Tag, key_hash: KeyHash, start_ms: i64, limit: Option<u64>) -> Self {
+    pub fn new(
+        names: Names,
+        tag: Tag,
+        key_hash: KeyHash,
+        start_ms: i64,
+        limit: Option<u64>,
+    ) -> Self {
         let mut ledger = Self {
             names,
             tag,
@@ -109,7 +115,14 @@ impl Ledger {
             bypass: false,
         };
         let access = self.names.access(self.tag, CHAIN);
-        self.publish_one(redis, "s", CHAIN, self.version, &access, &self.document.fields());
+        self.publish_one(
+            redis,
+            "s",
+            CHAIN,
+            self.version,
+            &access,
+            &self.document.fields(),
+        );
         let name = self.names.key(self.tag, &self.key_hash);
         let hash = self.key_hash.to_string();
         self.publish_one(redis, "k", &hash, 1, &name, &key.fields());
@@ -141,23 +154,43 @@ impl Ledger {
         let is_first = self.generation == 0;
         self.generation += 1;
         let generation = self.generation.to_string();
-        redis.execute(&request(&["HSET", &self.names.store(), "generation", &generation]));
+        redis.execute(&request(&[
+            "HSET",
+            &self.names.store(),
+            "generation",
+            &generation,
+        ]));
         self.publish(redis);
         let usage = self.names.usage(self.tag, CHAIN);
         for window in self.windows() {
             let base = CounterField::Base(window.parse().unwrap()).to_string();
-            redis.execute(&request(&["HSET", &usage, &base, &self.units(&window).to_string()]));
+            redis.execute(&request(&[
+                "HSET",
+                &usage,
+                &base,
+                &self.units(&window).to_string(),
+            ]));
         }
         let now = redis.time_ms().to_string();
         for (worker, last) in &self.sequences {
             let record = format!("{last},{now},");
             let workers = self.names.workers(self.tag, CHAIN);
             redis.execute(&request(&["HSET", &workers, worker, &record]));
-            redis.execute(&request(&["ZADD", &self.names.seen(self.tag, CHAIN), &now, worker]));
+            redis.execute(&request(&[
+                "ZADD",
+                &self.names.seen(self.tag, CHAIN),
+                &now,
+                worker,
+            ]));
         }
         let pause = if is_first { 0 } else { LEASE_TTL_MS }.to_string();
         let (store, guard) = (self.names.store(), self.names.guard());
-        script(redis, Script::Open, &[&store, &guard], &[&generation, &pause]);
+        script(
+            redis,
+            Script::Open,
+            &[&store, &guard],
+            &[&generation, &pause],
+        );
     }
 
     /// What the watcher does every second: rebuilds a store that was lost, loads scripts a restart lost, and publishes
@@ -177,18 +210,25 @@ impl Ledger {
     /// Reads what changed into the ledger; `acknowledge` false leaves it on Redis's list, as a crash would.
     pub fn drain(&mut self, redis: &mut Model, acknowledge: bool) {
         let prefix = self.names.tagged(self.tag);
-        let answer = script(redis, Script::Drain, &[&self.names.store()], &[&prefix, CHAIN, "86400000"]);
+        let answer = script(
+            redis,
+            Script::Drain,
+            &[&self.names.store()],
+            &[&prefix, CHAIN, "86400000"],
+        );
         let reply = Replies::new(&answer).next().unwrap().unwrap();
         let [generation, sequences, counters] = reply.as_array().unwrap_or(&[]) else {
             return;
         };
-        let mut drained = vec![prefix.clone(), CHAIN.to_owned()];
+        let mut drained = vec![text(generation), prefix.clone(), CHAIN.to_owned()];
         for counter in texts(counters).chunks(3) {
-            let [field, late, units] = counter else { unreachable!() };
+            let [field, late, units] = counter else {
+                unreachable!()
+            };
             let key = (text(generation), late.clone(), field.clone());
             let held = self.counters.entry(key).or_default();
             *held = (*held).max(units.parse().unwrap());
-            drained.extend([field.clone(), units.clone()]);
+            drained.extend_from_slice(counter);
         }
         for sequence in texts(sequences).chunks(2) {
             let last = self.sequences.entry(sequence[0].clone()).or_default();
@@ -196,7 +236,8 @@ impl Ledger {
         }
         if acknowledge {
             let arguments: Vec<&str> = drained.iter().map(String::as_str).collect();
-            script(redis, Script::Drained, &[&self.names.pending()], &arguments);
+            let keys = [self.names.store(), self.names.pending()];
+            script(redis, Script::Drained, &[&keys[0], &keys[1]], &arguments);
         }
     }
 

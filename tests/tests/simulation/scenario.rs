@@ -112,7 +112,8 @@ impl Scenario {
     /// died, may forget a lease.
     pub const fn holds_the_limit(&self) -> bool {
         let faults = &self.faults;
-        faults.kills_per_minute == 0 || (faults.restarts_per_minute == 0 && faults.losses_per_minute == 0)
+        faults.kills_per_minute == 0
+            || (faults.restarts_per_minute == 0 && faults.losses_per_minute == 0)
     }
 
     /// Whether nothing may be lost but what a killed worker had not settled.

@@ -237,7 +237,9 @@ impl World {
             Event::Answer(place, life, call, bytes) => {
                 self.answer(place, life, call, Some(&bytes), CallFailure::NoAnswer);
             }
-            Event::Fail(place, life, call, failure) => self.answer(place, life, call, None, failure),
+            Event::Fail(place, life, call, failure) => {
+                self.answer(place, life, call, None, failure)
+            }
             Event::Snapshot => {
                 self.snapshots.push_back(self.redis.snapshot());
                 if self.snapshots.len() > 10 {
@@ -532,7 +534,9 @@ impl World {
         let metered = self.truth.metered;
         let scenario = &self.scenario;
         if counted > metered {
-            return Err(format!("E4: {counted} counted, {metered} metered: {scenario:?}"));
+            return Err(format!(
+                "E4: {counted} counted, {metered} metered: {scenario:?}"
+            ));
         }
         let lost = metered - counted;
         if lost > self.truth.may_be_lost && scenario.loses_only_unsettled() {
@@ -558,7 +562,10 @@ impl World {
         let hash = keys.hash(&usage);
         let mut leased = BTreeMap::<&str, i64>::new();
         for (field, value) in hash.into_iter().flatten() {
-            let (field, value) = (str::from_utf8(field).unwrap(), str::from_utf8(value).unwrap());
+            let (field, value) = (
+                str::from_utf8(field).unwrap(),
+                str::from_utf8(value).unwrap(),
+            );
             let value: i64 = value.parse().unwrap_or(0);
             let Some((kind, rest)) = field.split_once('/') else {
                 continue;
