@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::process::{Command, ExitStatus};
 
+use nix::unistd::Pid;
 use reqwest::Method;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -21,8 +22,19 @@ pub struct ControlPlaneOptions {
     pub redis: SocketAddr,
     /// Its database; a file in its own folder when left out.
     pub database_url: Option<String>,
+    /// Its first admin key.
+    pub first_key: FirstKey,
     /// What is added to its environment: any setting as `TOLLGATE_<SECTION>_<NAME>`.
     pub environment: Vec<(String, String)>,
+}
+
+/// Where the first admin key comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FirstKey {
+    /// It is [`ADMIN_KEY`].
+    Chosen,
+    /// The control plane makes it at its first start; see [`ControlPlane::made_key`].
+    Made,
 }
 
 impl ControlPlaneOptions {
@@ -32,6 +44,7 @@ impl ControlPlaneOptions {
         Self {
             redis,
             database_url: None,
+            first_key: FirstKey::Chosen,
             environment: Vec::new(),
         }
     }
@@ -76,6 +89,19 @@ impl ControlPlane {
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The admin key it made at its first start, if it made one.
+    #[must_use]
+    pub fn made_key(&self) -> Option<String> {
+        let file = self.folder.path().join("tollgate-admin.key");
+        Some(std::fs::read_to_string(file).ok()?.trim().to_owned())
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        self.process.pid()
     }
 
     /// Calls the API as administrator and answers whatever it says.
@@ -177,7 +203,10 @@ fn spawn(options: &ControlPlaneOptions, folder: &TempDir, port: u16) -> Process 
         .env("DATABASE_URL", database)
         .env("REDIS_URL", format!("redis://{}", options.redis))
         .env("TOLLGATE_REDIS_PREFIX", crate::PREFIX)
-        .env("TOLLGATE_ADMIN_KEY", ADMIN_KEY)
+        .env_remove("TOLLGATE_ADMIN_KEY")
         .envs(options.environment.iter().cloned());
+    if options.first_key == FirstKey::Chosen {
+        command.env("TOLLGATE_ADMIN_KEY", ADMIN_KEY);
+    }
     Process::start("control plane", &mut command, &folder.path().join("log"))
 }

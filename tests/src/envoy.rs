@@ -89,6 +89,12 @@ impl Envoy {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    /// Where its admin port is.
+    #[must_use]
+    pub fn admin_url(&self) -> String {
+        self.admin.base().to_owned()
+    }
+
     /// A client of the admin port.
     #[must_use]
     pub const fn admin(&self) -> &HttpClient {

@@ -9,6 +9,7 @@ pub mod redis;
 pub mod store;
 pub mod upstream;
 pub mod wait;
+pub mod walkthrough;
 
 /// What every name in Redis starts with, in all tests.
 pub const PREFIX: &str = "tg:test:";

@@ -68,6 +68,15 @@ impl Process {
         })
     }
 
+    /// Its process id.
+    ///
+    /// # Panics
+    /// Never: process ids are small.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).expect("process ids are small"))
+    }
+
     /// Stops it where it is (`SIGSTOP`): connections stay open and nothing is answered.
     pub fn pause(&self) {
         self.signal(Signal::SIGSTOP);

@@ -88,10 +88,10 @@ fn killed_workers_never_exceed_the_limit_and_lose_only_what_was_unsettled() {
 fn a_redis_that_loses_its_last_second_loses_and_exceeds_nothing() {
     simulate("restarts", |seed| Scenario {
         faults: Faults {
-            restarts_per_minute: 15,
+            restarts_per_minute: 40,
             ..Faults::network(seed)
         },
-        ..Scenario::of(seed)
+        ..Scenario::with_large_leases(seed)
     });
 }
 
@@ -99,10 +99,10 @@ fn a_redis_that_loses_its_last_second_loses_and_exceeds_nothing() {
 fn a_store_that_is_lost_comes_back_from_the_ledger() {
     simulate("losses", |seed| Scenario {
         faults: Faults {
-            losses_per_minute: 8,
+            losses_per_minute: 12,
             ..Faults::network(seed)
         },
-        ..Scenario::of(seed)
+        ..Scenario::with_large_leases(seed)
     });
 }
 

@@ -48,7 +48,7 @@ impl Traffic {
         Self {
             requests_per_second: random.pick(&[3, 20, 80]),
             for_ms: random.within(3_000, 12_000),
-            longest_ms: random.pick(&[5, 60, 3_000]),
+            longest_ms: random.pick(&[5, 60, 3_000, 12_000]),
             unmetered_percent: random.pick(&[0, 0, 30]),
             must_reach_the_limit: false,
         }
@@ -108,6 +108,20 @@ impl Faults {
 }
 
 impl Scenario {
+    /// Several workers that hold large leases while the limit comes near: what is forgotten then is missed.
+    pub fn with_large_leases(seed: u64) -> Self {
+        let mut random = Random::new(seed ^ 4);
+        Self {
+            workers: usize::try_from(random.within(2, 4)).unwrap(),
+            limit: Some(random.pick(&[60, 200, 400])),
+            traffic: Traffic {
+                requests_per_second: 80,
+                ..Traffic::of(seed)
+            },
+            ..Self::of(seed)
+        }
+    }
+
     /// Whether no unit beyond the limit may be admitted: only a Redis that lost data, together with a worker that
     /// died, may forget a lease.
     pub const fn holds_the_limit(&self) -> bool {

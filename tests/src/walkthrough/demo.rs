@@ -1,0 +1,141 @@
+//! What the walk is through: Redis, the control plane, an upstream, and Envoy with the filter.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+
+use anyhow::{Context, Result, anyhow};
+use nix::unistd::Pid;
+
+use crate::control_plane::{ControlPlane, ControlPlaneOptions, FirstKey};
+use crate::envoy::{Envoy, EnvoyOptions};
+use crate::redis::{RedisOptions, RedisServer};
+use crate::upstream::Upstream;
+
+/// A running gateway and everything around it; gone when dropped.
+#[derive(Debug)]
+pub struct Demo {
+    envoy: Envoy,
+    control_plane: ControlPlane,
+    upstream: Upstream,
+    redis: Redis,
+}
+
+/// The demo's Redis: its own, or the user's.
+#[derive(Debug)]
+enum Redis {
+    Own(RedisServer),
+    Given(SocketAddr),
+}
+
+impl Demo {
+    /// Starts everything; `REDIS_URL` and `DATABASE_URL` name parts that run already.
+    ///
+    /// # Errors
+    /// When `REDIS_URL` is not understood.
+    pub async fn start() -> Result<Self> {
+        let redis = match std::env::var("REDIS_URL") {
+            Ok(url) => Redis::Given(address_of(&url)?),
+            Err(_) => Redis::Own(RedisServer::start(RedisOptions::default())),
+        };
+        let upstream = Upstream::start();
+        let control_plane = ControlPlane::start(ControlPlaneOptions {
+            first_key: FirstKey::Made,
+            database_url: std::env::var("DATABASE_URL").ok(),
+            ..ControlPlaneOptions::new(redis.address())
+        })
+        .await;
+        control_plane.wait_until_ready().await;
+        let mut options = EnvoyOptions::new(upstream.address(), redis.address());
+        options.policy["responses"]["upgradeUrl"] = "https://example.com/plans".into();
+        let envoy = Envoy::start(options).await;
+        Ok(Self {
+            envoy,
+            control_plane,
+            upstream,
+            redis,
+        })
+    }
+
+    /// What the commands use: addresses, the first admin key as a header, and what there is to kill.
+    ///
+    /// # Errors
+    /// When the control plane made no admin key.
+    pub fn variables(&self) -> Result<Vec<(&'static str, String)>> {
+        let key = self
+            .control_plane
+            .made_key()
+            .context("the control plane writes its first admin key to a file")?;
+        let mut variables = vec![
+            ("TOLLGATE", self.control_plane.url()),
+            ("API", self.envoy.url()),
+            ("ADMIN", format!("authorization: Bearer {key}")),
+            ("CONTROL_PLANE_PID", self.control_plane.pid().to_string()),
+        ];
+        if let Redis::Own(redis) = &self.redis {
+            variables.push(("REDIS_PID", redis.pid().to_string()));
+        }
+        Ok(variables)
+    }
+
+    /// Starts the control plane again, where it was.
+    pub async fn restart_control_plane(&mut self) -> Pid {
+        self.control_plane.restart().await;
+        self.control_plane.pid()
+    }
+
+    /// Whether the demo may kill its Redis: the user's stays as it is.
+    #[must_use]
+    pub const fn owns_redis(&self) -> bool {
+        matches!(self.redis, Redis::Own(_))
+    }
+
+    /// Starts Redis again, empty.
+    pub fn restart_redis(&mut self) {
+        match &mut self.redis {
+            Redis::Own(redis) => redis.restart_empty(),
+            Redis::Given(_) => {}
+        }
+    }
+
+    /// Where everything listens, a line each.
+    #[must_use]
+    pub fn addresses(&self) -> String {
+        format!(
+            "API through Envoy   {}\ncontrol plane       {} (reference: {}/docs)\nEnvoy's admin port  {}\nRedis               {}\nupstream            http://{}",
+            self.envoy.url(),
+            self.control_plane.url(),
+            self.control_plane.url(),
+            self.envoy.admin_url(),
+            self.redis.address(),
+            self.upstream.address(),
+        )
+    }
+
+    /// The ends of all logs, for a walk that failed.
+    #[must_use]
+    pub fn logs(&self) -> String {
+        format!(
+            "--- control plane\n{}\n--- envoy\n{}",
+            self.control_plane.log(),
+            self.envoy.log()
+        )
+    }
+}
+
+impl Redis {
+    fn address(&self) -> SocketAddr {
+        match self {
+            Self::Own(redis) => redis.address(),
+            Self::Given(address) => *address,
+        }
+    }
+}
+
+fn address_of(url: &str) -> Result<SocketAddr> {
+    let place = url
+        .strip_prefix("redis://")
+        .map(|rest| rest.split(['/', '?']).next().unwrap_or(rest));
+    place
+        .filter(|place| !place.contains('@'))
+        .and_then(|place| place.to_socket_addrs().ok()?.next())
+        .ok_or_else(|| anyhow!("REDIS_URL must be redis://host:port without a password: {url}"))
+}
