@@ -63,8 +63,7 @@ impl Envoy {
     pub async fn start(options: EnvoyOptions) -> Self {
         let folder = TempDir::new().expect("a temporary folder can be made");
         let (port, admin_port) = (free_port(), free_port());
-        let filter = program("TOLLGATE_FILTER", near_test("tollgate_filter.wasm"));
-        let configuration = adapt(&reference(), &options, port, admin_port, &filter);
+        let configuration = adapt(&reference(), &options, port, admin_port, &filter_module());
         fs::write(folder.path().join("envoy.yaml"), configuration).expect("a file can be written");
         let mut envoy = Self {
             process: spawn(&options, folder.path()),
@@ -244,7 +243,10 @@ fn split_policy(text: &str) -> (&str, &str, &str) {
     )
 }
 
-/// The path of the module, for those who start Envoy by themselves.
+/// The path of the filter's module.
+///
+/// # Panics
+/// When it is not there, naming the script that builds it.
 #[must_use]
 pub fn filter_module() -> PathBuf {
     program("TOLLGATE_FILTER", near_test("tollgate_filter.wasm"))
