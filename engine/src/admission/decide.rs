@@ -17,17 +17,20 @@ impl Worker {
     pub(super) fn decide(&mut self, waiting: &Waiting, demand: &Demand, now: Now) -> Decision {
         let now_ms = now.monotonic_ms;
         let up = self.link.is_up();
-        if up && !self.link.is_fresh(now_ms) {
-            return Err(Lack::Reading);
-        }
         if !up && self.is_too_old(now_ms) {
             return Ok(self.unknown_while_away());
         }
-        if self.keys.is_unknown(&waiting.hash, now_ms) {
+        let is_unknown = self.keys.is_unknown(&waiting.hash, now_ms);
+        let known = self.keys.get(&waiting.hash).map(|known| known.chain);
+        let known = known.filter(|chain| self.chains.look(*chain).is_some());
+        if up && !self.link.is_fresh(now_ms) && (is_unknown || known.is_some()) {
+            return Err(Lack::Reading);
+        }
+        if is_unknown {
             return Ok(refuse(Code::KeyUnknown));
         }
-        let known = self.keys.get(&waiting.hash).map(|known| known.chain);
-        let Some(chain) = known.filter(|chain| self.chains.look(*chain).is_some()) else {
+        let Some(chain) = known else {
+            // The call that looks it up reads the change log first.
             return if up {
                 Err(Lack::Key)
             } else {

@@ -1,1 +1,5 @@
+//! One worker, decision by decision, against a Redis that says what the test tells it to.
 
+mod redis;
+mod refusals;
+mod waiting;

@@ -9,6 +9,7 @@ use tollgate_engine::contract::{
 use tollgate_engine::resp::{Replies, Reply};
 use tollgate_engine::units::Units;
 use tollgate_tests::model::Model;
+use tollgate_tests::publish::{self, run_script};
 use tollgate_tests::store::request;
 
 pub const METER: &str = "api_requests";
@@ -114,52 +115,17 @@ impl Ledger {
             revoked_at_ms: None,
             bypass: false,
         };
-        let access = self.names.access(self.tag, CHAIN);
-        self.publish_one(
-            redis,
-            "s",
-            CHAIN,
-            self.version,
-            &access,
-            &self.document.fields(),
-        );
-        let name = self.names.key(self.tag, &self.key_hash);
-        let hash = self.key_hash.to_string();
-        self.publish_one(redis, "k", &hash, 1, &name, &key.fields());
-    }
-
-    fn publish_one(
-        &self,
-        redis: &mut Model,
-        kind: &str,
-        id: &str,
-        version: u64,
-        name: &str,
-        fields: &BTreeMap<String, String>,
-    ) {
-        let keys = [&self.names.store(), &self.names.changes(), name];
-        let version = version.to_string();
-        let mut arguments = vec![kind, id, &version, "1000"];
-        for (field, value) in fields {
-            arguments.extend([field.as_str(), value.as_str()]);
-        }
-        script(redis, Script::Publish, &keys, &arguments);
+        publish::publish_access(redis, &self.names, self.tag, &self.document);
+        publish::publish_key(redis, &self.names, &self.key_hash, 1, &key);
     }
 
     /// Fills an empty store, and opens it.
     pub fn rebuild(&mut self, redis: &mut Model) {
-        for script in Script::ALL {
-            redis.execute(&request(&["SCRIPT", "LOAD", script.text()]));
-        }
+        publish::load_scripts(redis);
         let is_first = self.generation == 0;
         self.generation += 1;
         let generation = self.generation.to_string();
-        redis.execute(&request(&[
-            "HSET",
-            &self.names.store(),
-            "generation",
-            &generation,
-        ]));
+        publish::begin(redis, &self.names, &generation);
         self.publish(redis);
         let usage = self.names.usage(self.tag, CHAIN);
         for window in self.windows() {
@@ -183,14 +149,8 @@ impl Ledger {
                 worker,
             ]));
         }
-        let pause = if is_first { 0 } else { LEASE_TTL_MS }.to_string();
-        let (store, guard) = (self.names.store(), self.names.guard());
-        script(
-            redis,
-            Script::Open,
-            &[&store, &guard],
-            &[&generation, &pause],
-        );
+        let pause_ms = if is_first { 0 } else { LEASE_TTL_MS };
+        publish::open(redis, &self.names, &generation, pause_ms);
     }
 
     /// What the watcher does every second: rebuilds a store that was lost, loads scripts a restart lost, and publishes
@@ -198,9 +158,7 @@ impl Ledger {
     pub fn watch(&mut self, redis: &mut Model) {
         let store = redis.execute(&request(&["HGET", &self.names.store(), "ready"]));
         if store == b"$1\r\n1\r\n" {
-            for script in Script::ALL {
-                redis.execute(&request(&["SCRIPT", "LOAD", script.text()]));
-            }
+            publish::load_scripts(redis);
             self.publish(redis);
         } else {
             self.rebuild(redis);
@@ -210,7 +168,7 @@ impl Ledger {
     /// Reads what changed into the ledger; `acknowledge` false leaves it on Redis's list, as a crash would.
     pub fn drain(&mut self, redis: &mut Model, acknowledge: bool) {
         let prefix = self.names.tagged(self.tag);
-        let answer = script(
+        let answer = run_script(
             redis,
             Script::Drain,
             &[&self.names.store()],
@@ -237,7 +195,7 @@ impl Ledger {
         if acknowledge {
             let arguments: Vec<&str> = drained.iter().map(String::as_str).collect();
             let keys = [self.names.store(), self.names.pending()];
-            script(redis, Script::Drained, &[&keys[0], &keys[1]], &arguments);
+            run_script(redis, Script::Drained, &[&keys[0], &keys[1]], &arguments);
         }
     }
 
@@ -254,12 +212,6 @@ impl Ledger {
             .map(|(_, units)| units)
             .sum()
     }
-}
-
-fn script(redis: &mut Model, script: Script, keys: &[&str], arguments: &[&str]) -> Vec<u8> {
-    let (digest, count) = (script.sha1(), keys.len().to_string());
-    let words = [&["EVALSHA", &digest, &count], keys, arguments].concat();
-    redis.execute(&request(&words))
 }
 
 fn text(reply: &Reply<'_>) -> String {

@@ -88,7 +88,7 @@ fn killed_workers_never_exceed_the_limit_and_lose_only_what_was_unsettled() {
 fn a_redis_that_loses_its_last_second_loses_and_exceeds_nothing() {
     simulate("restarts", |seed| Scenario {
         faults: Faults {
-            restarts_per_minute: 40,
+            restarts_per_minute: [4, 10, 40][usize::try_from(seed % 3).unwrap()],
             ..Faults::network(seed)
         },
         ..Scenario::with_large_leases(seed)
@@ -99,7 +99,7 @@ fn a_redis_that_loses_its_last_second_loses_and_exceeds_nothing() {
 fn a_store_that_is_lost_comes_back_from_the_ledger() {
     simulate("losses", |seed| Scenario {
         faults: Faults {
-            losses_per_minute: 12,
+            losses_per_minute: [4, 12][usize::try_from(seed % 2).unwrap()],
             ..Faults::network(seed)
         },
         ..Scenario::with_large_leases(seed)

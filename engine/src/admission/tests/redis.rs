@@ -1,0 +1,234 @@
+//! A Redis that answers by rote: documents as told, and leases from one pot.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crate::admission::{CallResult, Head, Now, RequestId, Verdict, Worker};
+use crate::api_key::{self, Environment};
+use crate::contract::{AccessDocument, Entitlement, KeyDocument, Term, Window};
+use crate::policy::Policy;
+use crate::resp::{Replies, Reply};
+use crate::units::Units;
+
+pub const NOW_MS: i64 = 1_790_000_000_000;
+const DAY_MS: i64 = 86_400_000;
+
+/// A worker and what its Redis would say.
+pub struct Bench {
+    pub worker: Worker,
+    pub key: Option<KeyDocument>,
+    pub access: AccessDocument,
+    /// Thousandths left to lease; `None` without a limit.
+    pub pot: Option<u64>,
+    pub calls: usize,
+    pub now_ms: u64,
+    requests: RequestId,
+}
+
+impl Bench {
+    pub fn new(configuration: &str) -> Self {
+        let policy = Rc::new(Policy::parse(configuration).unwrap());
+        Self {
+            worker: Worker::new(policy, "worker".to_owned(), 7, None),
+            key: Some(KeyDocument {
+                id: "key_1".to_owned(),
+                chain: "sub_1".to_owned(),
+                tag: "Ab3z".parse().unwrap(),
+                subject: None,
+                expires_at_ms: None,
+                revoked_at_ms: None,
+                bypass: false,
+            }),
+            access: access(Some(20)),
+            pot: Some(20_000),
+            calls: 0,
+            now_ms: 1_000,
+            requests: 0,
+        }
+    }
+
+    pub fn on(rules: &str) -> Self {
+        Self::new(&format!(
+            r#"{{"environment": "test", "redis": {{"cluster": "redis", "prefix": "tg:test:"}}, "rules": {rules}}}"#
+        ))
+    }
+
+    pub const fn now(&self) -> Now {
+        Now {
+            monotonic_ms: self.now_ms,
+            unix_ms: NOW_MS + self.now_ms as i64,
+        }
+    }
+
+    /// A request with the key; what waits is decided by the calls it takes.
+    pub fn request(&mut self, path: &str) -> Verdict {
+        let (request, verdict) = self.arrive(path);
+        match verdict {
+            Verdict::Wait => self.decided(request),
+            verdict => verdict,
+        }
+    }
+
+    /// A request with the key, as far as it is decided at once.
+    pub fn arrive(&mut self, path: &str) -> (RequestId, Verdict) {
+        let tag = "Ab3z".parse().unwrap();
+        let key = api_key::compose(Environment::Test, tag, "abcdefghijklmnopqrstuvwxyz").unwrap();
+        let headers = [("x-api-key", key.as_bytes())];
+        self.requests += 1;
+        let head = Head {
+            method: b"GET",
+            path: path.as_bytes(),
+            headers: &headers,
+        };
+        let verdict = self.worker.admit(self.requests, &head, self.now());
+        (self.requests, verdict)
+    }
+
+    fn decided(&mut self, request: RequestId) -> Verdict {
+        for _ in 0..20 {
+            for (decided, verdict) in self.exchange() {
+                if decided == request {
+                    return verdict;
+                }
+            }
+            self.now_ms += 50;
+            let now = self.now();
+            if let Some((_, verdict)) = self
+                .worker
+                .tick(now)
+                .into_iter()
+                .find(|(id, _)| *id == request)
+            {
+                return verdict;
+            }
+        }
+        panic!("the request is never decided");
+    }
+
+    /// Makes the next call, if one is due, and answers it.
+    pub fn exchange(&mut self) -> Vec<(RequestId, Verdict)> {
+        let now = self.now();
+        let Some(bytes) = self.worker.next_call(now) else {
+            return Vec::new();
+        };
+        self.calls += 1;
+        let answer = self.answer(&bytes);
+        self.now_ms += 1;
+        let now = self.now();
+        self.worker.answer(CallResult::Answer(&answer), now)
+    }
+
+    /// What Redis answers to a call.
+    pub fn answer(&mut self, call: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for command in Replies::new(call) {
+            let command = command.unwrap();
+            let words: Vec<&str> = command
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|word| str::from_utf8(word.as_bulk().unwrap()).unwrap())
+                .collect();
+            let is_settle = words.iter().any(|word| *word == "tg:test:pending");
+            let fields = if is_settle {
+                self.settle(&words)
+            } else {
+                self.enter()
+            };
+            array(&mut out, &fields);
+        }
+        out
+    }
+
+    fn enter(&self) -> Vec<String> {
+        let time = self.now().unix_ms.to_string();
+        ["ready", "node", &time, "1", "", "0"]
+            .map(str::to_owned)
+            .to_vec()
+    }
+
+    fn settle(&mut self, words: &[&str]) -> Vec<String> {
+        let is_lookup = words[2] == "4";
+        let Some(key) = &self.key else {
+            return vec!["unknown".to_owned()];
+        };
+        let document = |is_new: bool, text: String| if is_new { text } else { String::new() };
+        let header = &words[if is_lookup { 7 } else { 6 }..];
+        let has_document = header[4] == self.access.version.to_string();
+        let mut fields = vec![
+            "ok".to_owned(),
+            header[3].to_owned(),
+            self.access.version.to_string(),
+            document(!has_document, serde_json::to_string(&self.access).unwrap()),
+            document(is_lookup, serde_json::to_string(key).unwrap()),
+            "0".to_owned(),
+        ];
+        let Some(window) = self.window() else {
+            return fields;
+        };
+        for wanted in header.iter().enumerate().filter(|(_, word)| **word == "w") {
+            let need: u64 = header[wanted.0 + 3].parse().unwrap();
+            let granted = self.pot.map_or(0, |pot| pot.min(need));
+            self.pot = self.pot.map(|pot| pot - granted);
+            let remaining = self.pot.map_or(String::new(), |pot| pot.to_string());
+            let granted = granted.to_string();
+            fields.extend([&window, &granted, &remaining, "0", "0", "0"].map(str::to_owned));
+        }
+        fields
+    }
+
+    fn window(&self) -> Option<String> {
+        let term = self.access.terms.first()?;
+        match term.entitlements.get("calls")? {
+            Entitlement::Metered { windows } => {
+                Some(AccessDocument::window_id(term.epoch, "calls", windows.first()?).to_string())
+            }
+            Entitlement::Boolean | Entitlement::Static { .. } => None,
+        }
+    }
+}
+
+/// A subscription to a plan with one meter.
+pub fn access(limit: Option<u64>) -> AccessDocument {
+    let units = limit.map(|limit| Units::ONE.checked_mul(limit).unwrap());
+    let window = Window {
+        start_ms: NOW_MS - DAY_MS,
+        end_ms: NOW_MS + DAY_MS,
+        included: units,
+        limit: units,
+        carried: Vec::new(),
+    };
+    AccessDocument {
+        chain: "sub_1".to_owned(),
+        version: 1,
+        customer: "cus_1".to_owned(),
+        block: None,
+        terms: vec![Term {
+            from_ms: NOW_MS - DAY_MS,
+            to_ms: None,
+            epoch: 1,
+            subscription: "sub_1".to_owned(),
+            plan: "free".to_owned(),
+            entitlements: BTreeMap::from([
+                (
+                    "calls".to_owned(),
+                    Entitlement::Metered {
+                        windows: vec![window],
+                    },
+                ),
+                ("chat".to_owned(), Entitlement::Boolean),
+            ]),
+        }],
+    }
+}
+
+fn array(out: &mut Vec<u8>, fields: &[String]) {
+    out.extend(format!("*{}\r\n", fields.len()).bytes());
+    for field in fields {
+        out.extend(format!("${}\r\n{field}\r\n", field.len()).bytes());
+    }
+    debug_assert!(matches!(
+        Replies::new(out).next(),
+        Some(Ok(Reply::Array(_)))
+    ));
+}
