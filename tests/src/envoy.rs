@@ -6,12 +6,33 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
+use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::http::{Connections, HttpClient};
 use crate::process::{Process, free_port, near_test, on_path, program, repository};
 use crate::wait;
+
+/// What stands between an Envoy's listener and the upstream.
+#[derive(Clone, Debug)]
+pub enum Module {
+    /// The filter.
+    Tollgate,
+    /// Another Wasm module in its place.
+    Other(PathBuf),
+    /// Nothing.
+    None,
+}
+
+/// What an Envoy writes about each request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    /// What the reference configuration says.
+    Reference,
+    /// Nothing.
+    None,
+}
 
 /// How an Envoy is started.
 #[derive(Clone, Debug)]
@@ -20,8 +41,12 @@ pub struct EnvoyOptions {
     pub upstream: SocketAddr,
     /// Its Redis.
     pub redis: SocketAddr,
+    /// What its requests go through.
+    pub module: Module,
     /// The filter's configuration.
     pub policy: Value,
+    /// What it writes about each request.
+    pub access_log: AccessLog,
     /// How many workers it has.
     pub concurrency: u32,
     /// What is added to its environment.
@@ -38,7 +63,9 @@ impl EnvoyOptions {
         Self {
             upstream,
             redis,
+            module: Module::Tollgate,
             policy,
+            access_log: AccessLog::Reference,
             concurrency: 2,
             environment: Vec::new(),
         }
@@ -63,7 +90,7 @@ impl Envoy {
     pub async fn start(options: EnvoyOptions) -> Self {
         let folder = TempDir::new().expect("a temporary folder can be made");
         let (port, admin_port) = (free_port(), free_port());
-        let configuration = adapt(&reference(), &options, port, admin_port, &filter_module());
+        let configuration = adapt(&reference(), &options, port, admin_port);
         fs::write(folder.path().join("envoy.yaml"), configuration).expect("a file can be written");
         let mut envoy = Self {
             process: spawn(&options, folder.path()),
@@ -74,6 +101,12 @@ impl Envoy {
         };
         envoy.wait_until_ready().await;
         envoy
+    }
+
+    /// The id of its process, until it starts again.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        self.process.pid()
     }
 
     /// A client of the API.
@@ -98,6 +131,18 @@ impl Envoy {
     #[must_use]
     pub const fn admin(&self) -> &HttpClient {
         &self.admin
+    }
+
+    /// Its version, such as `1.40.0`.
+    ///
+    /// # Panics
+    /// When the admin port does not tell it.
+    pub async fn version(&self) -> String {
+        let answer = self.admin.get("/server_info").await;
+        let information = answer.expect("Envoy tells its version").json();
+        // `<commit>/<version>/<how it was built>`
+        let version = information["version"].as_str().unwrap_or_default();
+        version.split('/').nth(1).unwrap_or_default().to_owned()
     }
 
     /// Counters and gauges whose names match a regular expression.
@@ -194,13 +239,7 @@ pub fn reference_policy() -> Value {
 }
 
 /// The reference with a test's own addresses, ports, module and configuration of the filter.
-fn adapt(
-    reference: &str,
-    options: &EnvoyOptions,
-    port: u16,
-    admin_port: u16,
-    filter: &Path,
-) -> String {
+fn adapt(reference: &str, options: &EnvoyOptions, port: u16, admin_port: u16) -> String {
     let (before, _, after) = split_policy(reference);
     let mut text = format!("{before}{}\n{after}", options.policy);
     let address =
@@ -218,15 +257,37 @@ fn adapt(
             "address: 127.0.0.1, port_value: 6379",
             address(options.redis),
         ),
-        (
-            "/etc/tollgate/tollgate_filter.wasm",
-            filter.display().to_string(),
-        ),
     ] {
-        assert_eq!(text.matches(from).count(), 1, "{from} in envoy/envoy.yaml");
-        text = text.replace(from, &to);
+        text = replace_once(&text, from, &to);
     }
-    text
+    text = match &options.module {
+        Module::Tollgate => with_module(&text, &filter_module()),
+        Module::Other(path) => with_module(&text, path),
+        Module::None => without(&text, "- name: tollgate\n", "- name: envoy.filters.http.r"),
+    };
+    match options.access_log {
+        AccessLog::Reference => text,
+        AccessLog::None => without(&text, "access_log:\n", "route_config:\n"),
+    }
+}
+
+fn with_module(text: &str, path: &Path) -> String {
+    let reference = "/etc/tollgate/tollgate_filter.wasm";
+    replace_once(text, reference, &path.display().to_string())
+}
+
+fn replace_once(text: &str, from: &str, to: &str) -> String {
+    assert_eq!(text.matches(from).count(), 1, "{from} in envoy/envoy.yaml");
+    text.replace(from, to)
+}
+
+/// The text without what begins with `from` and ends before the next `to`.
+fn without(text: &str, from: &str, to: &str) -> String {
+    let cut = text.split_once(from).and_then(|(before, rest)| {
+        let end = rest.find(to)?;
+        Some(format!("{before}{}", &rest[end..]))
+    });
+    cut.unwrap_or_else(|| panic!("{from} and then {to} in envoy/envoy.yaml"))
 }
 
 /// What stands before the filter's configuration, that itself, and what stands after it.

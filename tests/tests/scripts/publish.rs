@@ -1,9 +1,10 @@
 //! Documents and the log of their changes.
 
 use tollgate_engine::contract::Script;
+use tollgate_tests::publish::CHANGES_KEPT;
 
 use crate::on_both;
-use crate::world::{CHANGES_KEPT, World};
+use crate::world::World;
 
 on_both! {
     an_older_version_never_replaces_a_newer_one

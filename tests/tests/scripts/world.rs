@@ -12,6 +12,7 @@ use tollgate_engine::contract::{
 use tollgate_engine::resp::Reply;
 use tollgate_engine::units::Units;
 use tollgate_tests::model::Model;
+use tollgate_tests::publish;
 use tollgate_tests::redis::{Persistence, RedisOptions, RedisServer};
 use tollgate_tests::store::{Store, request};
 
@@ -23,8 +24,6 @@ pub const LONG_LEASE_MS: u64 = 60_000;
 pub const SHORT_LEASE_MS: u64 = 1_000;
 /// The store's generation.
 pub const GENERATION: &str = "g1";
-/// Most entries of the change log.
-pub const CHANGES_KEPT: usize = 1_000;
 
 const CHAIN: &str = "sub_chain";
 pub const METER: &str = "api";
@@ -69,8 +68,7 @@ impl World {
         };
         world.load_scripts();
         world.origin_ms = world.time_ms();
-        let store = world.names.store();
-        world.command(&["HSET", &store, "generation", GENERATION]);
+        publish::begin(world.store.as_mut(), &world.names, GENERATION);
         assert_eq!(world.open(GENERATION, 0), ":1");
         world
     }
@@ -80,9 +78,7 @@ impl World {
     }
 
     pub fn load_scripts(&mut self) {
-        for script in Script::ALL {
-            self.command(&["SCRIPT", "LOAD", script.text()]);
-        }
+        publish::load_scripts(self.store.as_mut());
     }
 
     /// Runs one command and shows its reply.
@@ -99,19 +95,12 @@ impl World {
 
     /// Runs a script of the control plane.
     pub fn run(&mut self, script: Script, keys: &[&str], arguments: &[&str]) -> Vec<u8> {
-        let (digest, count) = (script.sha1(), keys.len().to_string());
-        let words = [&["EVALSHA", &digest, &count], keys, arguments].concat();
-        self.store.exchange(&request(&words))
+        publish::run_script(self.store.as_mut(), script, keys, arguments)
     }
 
     pub fn open(&mut self, generation: &str, pause_ms: u64) -> String {
-        let keys = [self.names.store(), self.names.guard()];
-        let pause = pause_ms.to_string();
-        self.script(
-            Script::Open,
-            &[&keys[0], &keys[1]],
-            &[generation, pause.as_str()],
-        )
+        let answer = publish::open(self.store.as_mut(), &self.names, generation, pause_ms);
+        shown(&single(&answer))
     }
 
     pub fn time_ms(&mut self) -> i64 {
@@ -136,9 +125,9 @@ impl World {
     }
 
     pub fn publish_document(&mut self, document: &AccessDocument) -> String {
-        let access = self.names.access(self.tag, &self.chain.clone());
-        let id = document.chain.clone();
-        self.publish_fields("s", &access, &id, document.version, &document.fields())
+        let store = self.store.as_mut();
+        let answer = publish::publish_access(store, &self.names, self.tag, document);
+        shown(&single(&answer))
     }
 
     pub fn publish_key(&mut self, version: u64) -> String {
@@ -152,25 +141,9 @@ impl World {
             bypass: false,
         };
         let hash = KeyHash::of("known");
-        let name = self.names.key(self.tag, &hash);
-        self.publish_fields("k", &name, &hash.to_string(), version, &document.fields())
-    }
-
-    fn publish_fields(
-        &mut self,
-        kind: &str,
-        name: &str,
-        id: &str,
-        version: u64,
-        fields: &BTreeMap<String, String>,
-    ) -> String {
-        let keys = [self.names.store(), self.names.changes()];
-        let (version, most) = (version.to_string(), CHANGES_KEPT.to_string());
-        let mut arguments = vec![kind, id, &version, &most];
-        for (field, value) in fields {
-            arguments.extend([field.as_str(), value.as_str()]);
-        }
-        self.script(Script::Publish, &[&keys[0], &keys[1], name], &arguments)
+        let store = self.store.as_mut();
+        let answer = publish::publish_key(store, &self.names, &hash, version, &document);
+        shown(&single(&answer))
     }
 
     pub fn document(&mut self, version: u64, windows: &[&str]) -> AccessDocument {
@@ -225,7 +198,7 @@ impl World {
         self.windows[name].clone()
     }
 
-    /// Sends batches, one call each, and compares the answers; `wait 300` lets milliseconds pass, `restart` kills
+    /// Sends batches, one call each, and compares the answers; `wait 300` lets milliseconds pass, `restart` ends
     /// Redis and starts it again. The counters must add up after each.
     pub fn check(&mut self, rows: &[(&str, &str)]) {
         let mut got = Vec::new();
