@@ -20,7 +20,13 @@ use crate::health::{Checks, NotReady};
 use crate::http::limits::RateLimiter;
 use crate::idempotency::Running;
 use crate::ids::{AdminKeyId, WorkerId};
+use crate::jobs::Job;
 use crate::jobs::housekeeping::Housekeeping;
+use crate::outbox::Dispatcher;
+use crate::publisher::Publisher;
+use crate::publisher::edge::Edge;
+use crate::publisher::lifecycle::{self, Keeper};
+use crate::publisher::renewal::Renewal;
 use crate::telemetry::{Metrics, UPKEEP_INTERVAL};
 use crate::{jobs, router};
 
@@ -117,18 +123,35 @@ impl App {
             let redis = redis.clone();
             async move { redis.ping().await.map_err(NotReady::unreachable) }
         });
+        let (edge, database) = (Edge::new(self), self.database.clone());
+        self.checks.add("store", move || {
+            let (edge, database) = (edge.clone(), database.clone());
+            async move { lifecycle::check_store(&edge, &database).await }
+        });
+        let (database, clock) = (self.database.clone(), self.clock.clone());
+        self.checks.add("publisher", move || {
+            let (database, now) = (database.clone(), clock.machine_now());
+            async move { lifecycle::check_publisher(&database, now).await }
+        });
     }
 
     /// Starts every job of the control plane; each ends with `shutdown`.
     fn start_jobs(&self, shutdown: &Shutdown) -> JoinSet<()> {
+        let publishing = Dispatcher::new(self.clone(), Publisher::new(self.clone()));
         let mut running = JoinSet::new();
-        let housekeeping = Housekeeping::new(self.clone());
+        self.start_job(&mut running, shutdown, publishing);
+        self.start_job(&mut running, shutdown, Keeper::new(self.clone()));
+        self.start_job(&mut running, shutdown, Renewal::new(self.clone()));
+        self.start_job(&mut running, shutdown, Housekeeping::new(self.clone()));
+        running
+    }
+
+    fn start_job(&self, running: &mut JoinSet<()>, shutdown: &Shutdown, job: impl Job) {
         running.spawn(jobs::run_until_shutdown(
             self.clone(),
-            housekeeping,
+            job,
             shutdown.clone(),
         ));
-        running
     }
 }
 
@@ -149,7 +172,9 @@ impl Redis {
         let patience = Duration::from_millis(config.timeout_ms.into());
         let settings = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(patience))
-            .set_response_timeout(Some(patience));
+            .set_response_timeout(Some(patience))
+            // Who asks decides whether and when to ask again.
+            .set_number_of_retries(0);
         let client = redis::Client::open(config.url.expose())?;
         Ok(Self {
             connection: ConnectionManager::new_lazy_with_config(client, settings)?,

@@ -34,6 +34,7 @@ pub struct Config {
     pub idempotency: IdempotencyConfig,
     pub jobs: JobsConfig,
     pub outbox: OutboxConfig,
+    pub usage: UsageConfig,
     pub telemetry: TelemetryConfig,
 }
 
@@ -80,6 +81,7 @@ pub struct RedisConfig {
     pub url: Secret,
     pub prefix: String,
     pub timeout_ms: u32,
+    pub lease_ttl_ms: u32,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -110,6 +112,13 @@ pub struct OutboxConfig {
     pub poll_ms: u32,
     pub retry_first_ms: u32,
     pub retry_longest_ms: u32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config.default.toml is the manual")]
+pub struct UsageConfig {
+    pub drain_interval_ms: u32,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -224,6 +233,14 @@ impl DatabaseConfig {
     }
 }
 
+impl UsageConfig {
+    /// How often what was consumed is read from Redis.
+    #[must_use]
+    pub fn drain_interval(&self) -> Duration {
+        Duration::from_millis(self.drain_interval_ms.into())
+    }
+}
+
 fn parse(text: &str, place: &str) -> Result<Table, ConfigError> {
     text.parse()
         .map_err(|error: toml::de::Error| ConfigError::new(place, error))
@@ -331,6 +348,7 @@ fn check(settings: &Table, place: &str) -> Result<Config, ConfigError> {
         ("jobs.lease_seconds", config.jobs.lease_seconds),
         ("outbox.poll_ms", config.outbox.poll_ms),
         ("outbox.retry_first_ms", config.outbox.retry_first_ms),
+        ("usage.drain_interval_ms", config.usage.drain_interval_ms),
     ];
     match positive.iter().find(|(_, value)| *value == 0) {
         Some((setting, _)) => refuse(&format!("{setting}: must be greater than 0")),

@@ -17,6 +17,21 @@ pub trait Id: Copy + Ord + fmt::Display + FromStr<Err = NotAnId> {
     const PREFIX: &'static str;
 }
 
+/// Longest key that an operator gives an object of its own.
+pub const KEY_MAX_CHARACTERS: usize = 256;
+
+/// Whether a text can be an operator's own key for an object with ids `I`.
+///
+/// Paths take keys beside ids, so that no key may look like an id or need a second segment.
+#[must_use]
+pub fn is_key_beside<I: Id>(key: &str) -> bool {
+    (1..=KEY_MAX_CHARACTERS).contains(&key.len())
+        && key
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'/')
+        && !key.starts_with(I::PREFIX)
+}
+
 /// The text is no id of the kind that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("is not an id of the form {prefix}ULID")]

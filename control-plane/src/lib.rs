@@ -15,10 +15,14 @@ pub mod http;
 pub mod ids;
 pub mod invoicing;
 pub mod jobs;
+pub mod keys;
 pub mod metadata;
 pub mod outbox;
+pub mod publisher;
 pub mod router;
+pub mod subscriptions;
 pub mod telemetry;
+pub mod usage;
 
 pub use http::idempotency;
 

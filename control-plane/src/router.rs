@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::http::authorize::authorize;
 use crate::http::{observe, openapi};
 use crate::idempotency::IDEMPOTENCY_KEY;
-use crate::{admin, catalog, customers, health};
+use crate::{admin, catalog, customers, health, keys, subscriptions, usage};
 
 /// The routes of the API, each with the scope that opens it.
 fn api() -> Vec<(Scope, UtoipaMethodRouter<App>)> {
@@ -47,6 +47,34 @@ fn api() -> Vec<(Scope, UtoipaMethodRouter<App>)> {
         (Read, routes!(customers::routes::list_customers)),
         (Read, routes!(customers::routes::get_customer)),
         (Customers, routes!(customers::routes::update_customer)),
+        (
+            Customers,
+            routes!(subscriptions::routes::create_subscription),
+        ),
+        (Read, routes!(subscriptions::routes::list_subscriptions)),
+        (Read, routes!(subscriptions::routes::get_subscription)),
+        (
+            Customers,
+            routes!(subscriptions::routes::change_subscription),
+        ),
+        (
+            Customers,
+            routes!(subscriptions::routes::cancel_subscription),
+        ),
+        (
+            Customers,
+            routes!(subscriptions::routes::unschedule_cancelation),
+        ),
+        (
+            Read,
+            routes!(subscriptions::routes::get_subscription_access),
+        ),
+        (Read, routes!(usage::routes::get_subscription_usage)),
+        (Customers, routes!(keys::routes::create_key)),
+        (Read, routes!(keys::routes::list_keys)),
+        (Read, routes!(keys::routes::get_key)),
+        (Customers, routes!(keys::routes::revoke_key)),
+        (Customers, routes!(keys::routes::roll_key)),
         (Setup, routes!(admin::routes::create_admin_key)),
         (Read, routes!(admin::routes::list_admin_keys)),
         (Setup, routes!(admin::routes::revoke_admin_key)),

@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, watch};
 
 use crate::app::App;
 use crate::clock::MachineInstant;
-use crate::database::{Failure, Write};
+use crate::database::{Database, Failure, Write};
 use crate::error::{Error, Result};
 use crate::ids::EventId;
 use crate::jobs::{Claim, Job};
@@ -40,6 +40,8 @@ pub trait Consumer: Send + Sync + 'static {
     const TOPIC: Topic;
     /// The job that carries its messages out.
     const JOB: &'static str;
+    /// The longest wait before a message is tried again, where the configured one is too long.
+    const LONGEST_WAIT_MS: u64 = u64::MAX;
 
     /// Carries out one message; it comes again until this succeeds.
     fn deliver(&self, message: &Message) -> impl Future<Output = anyhow::Result<()>> + Send;
@@ -99,6 +101,15 @@ pub async fn enqueue(
 pub async fn pending(app: &App, topic: Topic) -> Result<u64, Failure> {
     let (count, _) = store::backlog(&mut *app.database.read().await?, topic).await?;
     Ok(u64::try_from(count).unwrap_or(0))
+}
+
+/// When the oldest message of a topic that is not carried out yet was written down.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn oldest(database: &Database, topic: Topic) -> Result<Option<MachineInstant>, Failure> {
+    let (_, oldest) = store::backlog(&mut *database.read().await?, topic).await?;
+    Ok(oldest.map(MachineInstant::from_unix_ms))
 }
 
 /// The job that carries out the messages of one consumer's topic.
@@ -165,12 +176,13 @@ impl<C: Consumer> Dispatcher<C> {
         Ok(())
     }
 
-    /// first × 2^attempts, up to the longest.
+    /// first × 2^attempts, up to the longest configured and the consumer's own.
     fn wait(&self, attempts: u32) -> Duration {
         let config = &self.app.config.outbox;
         let first_ms = u64::from(config.retry_first_ms);
         let wait_ms = first_ms.saturating_mul(1_u64.checked_shl(attempts).unwrap_or(u64::MAX));
-        Duration::from_millis(wait_ms.min(config.retry_longest_ms.into()))
+        let longest_ms = u64::from(config.retry_longest_ms).min(C::LONGEST_WAIT_MS);
+        Duration::from_millis(wait_ms.min(longest_ms))
     }
 
     async fn measure(&self) -> anyhow::Result<()> {

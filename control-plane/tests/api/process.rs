@@ -136,7 +136,7 @@ both_databases! {
         // Redis is missing, which a check of readiness must say with its status.
         let checked = run(&database, &["healthcheck", "--url", &url]);
         assert_eq!(checked.status.code(), Some(1));
-        assert!(String::from_utf8_lossy(&checked.stdout).contains("Not ready: redis."));
+        assert!(String::from_utf8_lossy(&checked.stdout).contains("Not ready: redis, store."));
         let id = process.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
         assert!(process.child.wait().unwrap().success());

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tollgate::app::{App, Role, Server};
 use tollgate::clock::Clock;
+use tollgate_tests::redis::{RedisOptions, RedisServer};
+use tollgate_tests::store::request;
 
 use crate::both_databases;
 use crate::world::{ADMIN_KEY, TestDatabase, config};
@@ -33,25 +34,17 @@ async fn get(server: &Server, path: &str) -> (u16, Value) {
     )
 }
 
-/// Answers every command of a Redis client with OK, which suffices for a check of readiness.
-async fn agreeable_redis() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("redis://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                let mut buffer = [0; 4096];
-                while let Ok(read @ 1..) = stream.read(&mut buffer).await {
-                    let commands = buffer[..read].iter().filter(|byte| **byte == b'*').count();
-                    stream
-                        .write_all("+OK\r\n".repeat(commands).as_bytes())
-                        .await
-                        .unwrap();
-                }
-            });
-        }
-    });
-    url
+/// What is not ready, with its reason.
+fn missing(problem: &Value) -> Vec<(&str, &str)> {
+    let errors = problem["errors"].as_array().unwrap().iter();
+    errors
+        .map(|error| {
+            (
+                error["path"].as_str().unwrap(),
+                error["detail"].as_str().unwrap(),
+            )
+        })
+        .collect()
 }
 
 both_databases! {
@@ -70,14 +63,33 @@ both_databases! {
         let server = start(&database, &[Role::Api], &[]).await;
         let (status, problem) = get(&server, "/readyz").await;
         assert_eq!((status, &problem["code"]), (503, &json!("not_ready")));
-        let missing = json!([{"code": "not_ready", "path": "redis", "detail": "does not answer"}]);
-        assert_eq!(problem["errors"], missing);
+        let away = "does not answer";
+        assert_eq!(missing(&problem), [("redis", away), ("store", away)]);
         server.shut_down().await.unwrap();
 
-        let redis = agreeable_redis().await;
-        let server = start(&database, &[Role::Api], &[("REDIS_URL", &redis)]).await;
-        let (status, ready) = get(&server, "/readyz").await;
-        assert_eq!((status, ready), (200, json!({"ready": ["database", "redis"]})));
+        let redis = RedisServer::start(RedisOptions::default());
+        let url = format!("redis://{}", redis.address());
+        let settings = [("REDIS_URL", url.as_str())];
+        let server = start(&database, &[Role::Api], &settings).await;
+        let (_, problem) = get(&server, "/readyz").await;
+        assert_eq!(missing(&problem), [("store", "is being filled")]);
+        server.shut_down().await.unwrap();
+
+        let server = start(&database, &[Role::Api, Role::Jobs], &settings).await;
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+        let ready = loop {
+            let (status, ready) = get(&server, "/readyz").await;
+            if status == 200 {
+                break ready;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "{ready}");
+        };
+        assert_eq!(ready, json!({"ready": ["database", "redis", "store", "publisher"]}));
+        let forgetful = ["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"];
+        assert_eq!(redis.exchange(&request(&forgetful)), b"+OK\r\n");
+        let (_, problem) = get(&server, "/readyz").await;
+        let reason = "Redis's maxmemory-policy is allkeys-lru, not noeviction";
+        assert_eq!(missing(&problem), [("store", reason)]);
         server.shut_down().await.unwrap();
     }
 

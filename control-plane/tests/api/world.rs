@@ -184,7 +184,11 @@ impl World {
 
     /// A world with other settings, named as in the environment.
     pub async fn with(database: TestDatabase, settings: &[(&str, &str)]) -> Self {
-        let clock = Clock::manual(START.parse().unwrap());
+        Self::at(database, settings, Clock::manual(START.parse().unwrap())).await
+    }
+
+    /// A world in which it is what this clock says.
+    pub async fn at(database: TestDatabase, settings: &[(&str, &str)], clock: Clock) -> Self {
         let app = App::build(config(&database, settings), clock.clone())
             .await
             .unwrap();

@@ -69,11 +69,8 @@ impl Writer {
     /// Appends the command that opens a call; `position` is the last change read, if any was.
     pub fn enter(&self, out: &mut Vec<u8>, position: Option<u64>) {
         Command::append(out, "EVALSHA", |command| {
-            command.word(&self.enter).number(3);
-            command
-                .word(&self.store)
-                .word(&self.changes)
-                .word(&self.guard);
+            command.word(&self.enter).number(1).word(&self.guard);
+            command.word(&self.store).word(&self.changes);
             match position {
                 Some(position) => command.number(position),
                 None => command.word(""),
@@ -95,17 +92,11 @@ impl Writer {
         Command::append(out, "EVALSHA", |command| {
             command.word(&self.settle);
             let (tag, chain, key) = match *subject {
-                Subject::Chain { tag, chain } => (tag, chain, None),
-                Subject::Key { tag, hash } => (tag, "", Some(self.names.key(tag, hash))),
+                Subject::Chain { tag, chain } => (tag, chain, String::new()),
+                Subject::Key { tag, hash } => (tag, "", self.names.key(tag, hash)),
             };
-            command.number(if key.is_some() { 4 } else { 3 });
-            command
-                .word(&self.store)
-                .word(&self.guard)
-                .word(&self.pending);
-            if let Some(key) = key {
-                command.word(key);
-            }
+            command.number(2).word(&self.guard).word(&self.pending);
+            command.word(&self.store).word(key);
             command.word(self.names.tagged(tag)).word(chain);
             command
                 .word(header.worker)

@@ -22,7 +22,14 @@ impl Names {
         }
     }
 
-    /// Hash: `ready`, `generation`, `changes` (the last number) and in a sandbox `offset` (ms); the filter only reads it.
+    /// What every name begins with.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Hash: `ready`, `generation`, `changes` (the last number), `drained` (number of the last complete drain) and in a
+    /// sandbox `offset` (ms); the filter only reads it.
     #[must_use]
     pub fn store(&self) -> String {
         format!("{}store", self.prefix)

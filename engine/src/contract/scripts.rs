@@ -13,6 +13,10 @@ pub enum Script {
     Settle,
     /// Writes one document and logs the change.
     Publish,
+    /// Begins another life of a store.
+    Close,
+    /// Writes what the ledger holds of one chain.
+    Restore,
     /// Marks a store ready.
     Open,
     /// Reads what changed in one chain.
@@ -25,10 +29,12 @@ pub enum Script {
 
 impl Script {
     /// Every script, for whoever loads them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Enter,
         Self::Settle,
         Self::Publish,
+        Self::Close,
+        Self::Restore,
         Self::Open,
         Self::Drain,
         Self::Drained,
@@ -42,6 +48,8 @@ impl Script {
             Self::Enter => include_str!("enter.lua"),
             Self::Settle => include_str!("settle.lua"),
             Self::Publish => include_str!("publish.lua"),
+            Self::Close => include_str!("close.lua"),
+            Self::Restore => include_str!("restore.lua"),
             Self::Open => include_str!("open.lua"),
             Self::Drain => include_str!("drain.lua"),
             Self::Drained => include_str!("drained.lua"),

@@ -1,10 +1,10 @@
 -- One batch of one worker for one chain of subscriptions: counts what was consumed, takes back what was not spent,
 -- grants new leases, and brings the documents the worker does not have. A batch counts once however often it is sent.
 --
--- KEYS: store, guard, pending, and for a cold key its record
--- ARGV: 1 tagged prefix   2 chain ('' when the key's record names it)   3 worker   4 sequence number (0: look only)
---       5 version of the access document the worker has   6 'next' or 'restart' (accept any later number)
---       7 'hold' or 'return'   8 lease time in ms, then the batch:
+-- KEYS: guard, pending (named here is only what a worker may write)
+-- ARGV: 1 store   2 for a cold key its record, else ''   3 tagged prefix   4 chain ('' when the key's record names it)
+--       5 worker   6 sequence number (0: look only)   7 version of the access document the worker has
+--       8 'next' or 'restart' (accept any later number)   9 'hold' or 'return'   10 lease time in ms, then the batch:
 --       'c', window, hour, key, units      consumed from a lease
 --       'u', window, hour, key, units      consumed without one
 --       'r', window, units                 returned
@@ -16,12 +16,12 @@
 -- Units are integers of 1/1000. A window's counters in the hash `usage`: b/ base (held by the ledger from earlier
 -- generations), c/ consumed, o/ leased out, l/ leased to one worker, h/ consumed by hour and key, n/ late generation,
 -- q/ when a worker last had to wait. Granted is b + c + o.
-local prefix, chain, worker, sequence = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-local lease_ms = tonumber(ARGV[8])
+local prefix, chain, worker, sequence = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
+local lease_ms = tonumber(ARGV[10])
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
-local store = redis.call('HMGET', KEYS[1], 'ready', 'offset')
+local store = redis.call('HMGET', ARGV[1], 'ready', 'offset')
 if store[1] ~= '1' then
   return {'unready'}
 end
@@ -29,7 +29,7 @@ local business = now + tonumber(store[2] or '0')
 
 local key_document = ''
 if chain == '' then
-  local record = redis.call('HMGET', KEYS[4], 'chain', 'doc')
+  local record = redis.call('HMGET', ARGV[2], 'chain', 'doc')
   if not record[1] then
     return {'unknown'}
   end
@@ -122,7 +122,7 @@ local function expire_leases()
   end
 end
 
-local paused = math.max(counter('p'), tonumber(redis.call('HGET', KEYS[2], 'until') or '0')) - now
+local paused = math.max(counter('p'), tonumber(redis.call('HGET', KEYS[1], 'until') or '0')) - now
 
 -- A lease is at most what the worker asks for and its share of the rest, but as much as waiting requests need. Who asks
 -- for whole units gets a whole share, since the fraction of one would be of no use to anybody.
@@ -155,7 +155,7 @@ local function grant(meter, wanted, need, want)
     rest = rest - granted
     if granted > 0 then
       change_lease(window.id, worker, granted)
-      if ARGV[7] == 'return' then
+      if ARGV[9] == 'return' then
         redis.call('ZADD', leases, whole(now + lease_ms), window.id .. '/' .. worker)
       end
     end
@@ -186,17 +186,17 @@ elseif sequence == last then
   end
 elseif sequence < last then
   status = 'stale'
-elseif sequence > last + 1 and ARGV[6] ~= 'restart' then
+elseif sequence > last + 1 and ARGV[8] ~= 'restart' then
   status = 'gap'
   paused = math.max(paused, lease_ms)
   redis.call('HSET', usage, 'p', whole(now + paused))
 else
   last = sequence
   redis.call('ZADD', seen, whole(now), worker)
-  if ARGV[7] == 'return' then
+  if ARGV[9] == 'return' then
     expire_leases()
   end
-  local at, consumed = 9, false
+  local at, consumed = 11, false
   while ARGV[at] do
     local kind = ARGV[at]
     if kind == 'c' or kind == 'u' then
@@ -218,14 +218,14 @@ else
     end
   end
   if consumed then
-    redis.call('SADD', KEYS[3], prefix .. ' ' .. chain)
+    redis.call('SADD', KEYS[2], prefix .. ' ' .. chain)
   end
   redis.call('HSET', workers, worker, whole(last) .. ',' .. whole(now) .. ',' .. table.concat(granted_now, ';'))
 end
 
 local current = redis.call('HMGET', access, 'version', 'doc')
 local version, document = current[1] or '0', ''
-if version ~= ARGV[5] then
+if version ~= ARGV[7] then
   document = current[2] or ''
 end
 answer[1], answer[2], answer[3], answer[4], answer[5], answer[6] =

@@ -1,0 +1,151 @@
+//! API keys over HTTP.
+
+use axum::Json;
+use axum::extract::{Path, State};
+
+use super::{ApiKey, ApiKeyDocument, IssuedApiKey, KEYS_PER_CHAIN_MAX, RollDocument, Secret};
+use super::{prefix, store};
+use crate::app::App;
+use crate::database::{Connection, Write};
+use crate::error::{Error, Result};
+use crate::http::document::{Nothing, Query};
+use crate::http::page::{Page, PageQuery};
+use crate::idempotency::{Answer, Post};
+use crate::ids::{ApiKeyId, SubscriptionId};
+use crate::{publisher, subscriptions};
+
+/// Issues an API key for a subscription, whose secret is shown only in this answer.
+///
+/// The key outlives changes of the plan. It works until it is revoked or expires, while the
+/// customer is subscribed.
+#[utoipa::path(post, path = "/v1/subscriptions/{subscription}/keys", tag = "keys",
+    params(("subscription" = String, Path, description = "Its id or key.")),
+    request_body = ApiKeyDocument,
+    responses((status = 201, description = "The key and its secret.", body = IssuedApiKey)))]
+pub async fn create_key(
+    State(app): State<App>,
+    Path(subscription): Path<String>,
+    Post(document, mut call): Post<ApiKeyDocument>,
+) -> Result<Answer> {
+    let now = app.clock.business_now();
+    let document = document.check(|document, mistakes| document.check(now, mistakes))?;
+    let chain = required_chain(&mut call.tx, &subscription).await?;
+    if !subscriptions::goes_on(&mut call.tx, chain, now).await? {
+        let detail = "The subscription has ended.";
+        return Err(Error::conflict("subscription_ended", detail));
+    }
+    let issued = issue(&app, &mut call.tx, chain, document).await?;
+    call.created_with_secret(&issued).await
+}
+
+/// Lists the API keys of a subscription and those before and after it, the newest first, revoked ones included.
+#[utoipa::path(get, path = "/v1/subscriptions/{subscription}/keys", tag = "keys",
+    params(("subscription" = String, Path, description = "Its id or key."), PageQuery),
+    responses((status = 200, description = "A page of keys.", body = Page<ApiKey>)))]
+pub async fn list_keys(
+    State(app): State<App>,
+    Path(subscription): Path<String>,
+    Query(query): Query<PageQuery>,
+) -> Result<Json<Page<ApiKey>>> {
+    let slice = query.slice::<ApiKeyId>()?;
+    let mut reader = app.database.read().await?;
+    let chain = required_chain(&mut reader, &subscription).await?;
+    let keys = store::list(&mut reader, &slice, chain, app.config.environment).await?;
+    Ok(Json(slice.page(keys, |key| key.id)))
+}
+
+/// Shows an API key.
+#[utoipa::path(get, path = "/v1/keys/{id}", tag = "keys",
+    params(("id" = ApiKeyId, Path, description = "The key.")),
+    responses((status = 200, description = "The key.", body = ApiKey)))]
+pub async fn get_key(State(app): State<App>, Path(id): Path<String>) -> Result<Json<ApiKey>> {
+    let mut reader = app.database.read().await?;
+    required(&app, &mut reader, &id).await.map(Json)
+}
+
+/// Revokes an API key at once; a key that is revoked already stays as it is.
+#[utoipa::path(post, path = "/v1/keys/{id}/revoke", tag = "keys", request_body = Nothing,
+    params(("id" = ApiKeyId, Path, description = "The key.")),
+    responses((status = 200, description = "The key.", body = ApiKey)))]
+pub async fn revoke_key(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    Post(document, mut call): Post<Nothing>,
+) -> Result<Answer> {
+    document.check(|nothing, _| Some(nothing))?;
+    let mut key = required(&app, &mut call.tx, &id).await?;
+    if key.revoked_at.is_none() {
+        key.revoked_at = Some(app.clock.business_now());
+        store::update(&mut call.tx, &key).await?;
+        publisher::key_changed(&app, &mut call.tx, &key).await?;
+    }
+    call.done(&key).await
+}
+
+/// Issues an API key in place of another, which ends after the overlap, or at once without one.
+#[utoipa::path(post, path = "/v1/keys/{id}/roll", tag = "keys", request_body = RollDocument,
+    params(("id" = ApiKeyId, Path, description = "The old key.")),
+    responses((status = 201, description = "The new key and its secret.", body = IssuedApiKey)))]
+pub async fn roll_key(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    Post(document, mut call): Post<RollDocument>,
+) -> Result<Answer> {
+    let now = app.clock.business_now();
+    let end = document.check(|document, mistakes| document.check(now, mistakes))?;
+    let mut old = required(&app, &mut call.tx, &id).await?;
+    if !old.is_usable(now) {
+        let detail = "The key is revoked or has expired.";
+        return Err(Error::conflict("key_not_active", detail));
+    }
+    let document = ApiKeyDocument {
+        name: old.name.clone(),
+        subject: old.subject.clone(),
+        expires_at: old.expires_at,
+        bypass: old.bypass,
+    };
+    let issued = issue(&app, &mut call.tx, old.chain, document).await?;
+    old.expires_at = Some(old.expires_at.map_or(end, |before| before.min(end)));
+    store::update(&mut call.tx, &old).await?;
+    publisher::key_changed(&app, &mut call.tx, &old).await?;
+    call.created_with_secret(&issued).await
+}
+
+async fn issue(
+    app: &App,
+    tx: &mut Write,
+    chain: SubscriptionId,
+    document: ApiKeyDocument,
+) -> Result<IssuedApiKey> {
+    let now = app.clock.business_now();
+    if store::count_usable(tx, chain, now).await? >= KEYS_PER_CHAIN_MAX {
+        let detail = format!("A subscription has at most {KEYS_PER_CHAIN_MAX} keys.");
+        return Err(Error::conflict("too_many_keys", detail));
+    }
+    let tag = subscriptions::tag_of(tx, chain).await?;
+    let secret = Secret::generate(app.config.environment, tag)?;
+    let prefix = prefix(app.config.environment, tag.as_str());
+    let key = document.key(&app.clock, chain, prefix, &secret);
+    store::insert(tx, &key, &secret.hash()).await?;
+    publisher::key_changed(app, tx, &key).await?;
+    Ok(IssuedApiKey {
+        key,
+        secret,
+        secret_already_shown: false,
+    })
+}
+
+async fn required(app: &App, connection: &mut Connection, id: &str) -> Result<ApiKey> {
+    let not_found = || Error::not_found("key_not_found", "There is no such key.");
+    let id: ApiKeyId = id.parse().map_err(|_| not_found())?;
+    let found = store::find(connection, id, app.config.environment).await?;
+    Ok(found.ok_or_else(not_found)?.key)
+}
+
+async fn required_chain(connection: &mut Connection, subscription: &str) -> Result<SubscriptionId> {
+    let chain = subscriptions::find_chain_of(connection, subscription).await?;
+    chain.ok_or_else(|| {
+        let detail = "There is no such subscription.";
+        Error::not_found("subscription_not_found", detail)
+    })
+}

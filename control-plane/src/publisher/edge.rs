@@ -1,0 +1,255 @@
+//! Redis as the filter sees it: scripts, documents, and the state of the store.
+
+use std::collections::BTreeSet;
+
+use redis::aio::ConnectionManager;
+use redis::{Cmd, ErrorKind, FromRedisValue, Pipeline, RedisResult, ServerErrorKind};
+use tollgate_engine::contract::{Names, Script};
+use tollgate_engine::limits::CHANGES_KEPT_MAX;
+
+use super::document::{access_document, key_document};
+use crate::app::App;
+use crate::clock::BusinessInstant;
+use crate::keys::StoredKey;
+use crate::subscriptions::Chain;
+
+/// Members of a set looked through in one go.
+const MEMBERS_PER_SCAN: usize = 1_000;
+
+/// The part of Redis that the filter reads.
+#[derive(Clone)]
+pub struct Edge {
+    connection: ConnectionManager,
+    names: Names,
+}
+
+impl std::fmt::Debug for Edge {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_tuple("Edge").field(&self.names).finish()
+    }
+}
+
+/// What a store says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreState {
+    /// Which of its lives this is, if it has begun one.
+    pub generation: Option<i64>,
+    /// Whether the filter may use it.
+    pub readiness: Readiness,
+    /// The number of the last complete drain it was told of.
+    pub drained: i64,
+    /// The replication id of the process: another one after each start.
+    pub node: String,
+}
+
+/// Whether the filter may use a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// It is filled.
+    Ready,
+    /// It is empty or being filled.
+    Unready,
+}
+
+impl Edge {
+    /// The part of the application's Redis under the configured prefix.
+    #[must_use]
+    pub fn new(app: &App) -> Self {
+        Self {
+            connection: app.redis.connection(),
+            names: Names::new(&app.config.redis.prefix),
+        }
+    }
+
+    /// The names in it.
+    #[must_use]
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// Runs commands in one go and gives their answers in order.
+    ///
+    /// Scripts that Redis does not know are loaded, and a connection that was lost is made anew, once:
+    /// every script may run twice.
+    ///
+    /// # Errors
+    /// When Redis does not answer or refuses one of them.
+    pub async fn run<T: FromRedisValue>(&self, commands: &[Cmd]) -> RedisResult<Vec<T>> {
+        match self.send(commands).await {
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                self.load_scripts().await?;
+                self.send(commands).await
+            }
+            Err(error) if error.is_unrecoverable_error() => self.send(commands).await,
+            other => other,
+        }
+    }
+
+    async fn send<T: FromRedisValue>(&self, commands: &[Cmd]) -> RedisResult<Vec<T>> {
+        if commands.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut pipeline = Pipeline::with_capacity(commands.len());
+        for command in commands {
+            pipeline.add_command(command.clone());
+        }
+        pipeline.query_async(&mut self.connection.clone()).await
+    }
+
+    /// Loads every script of the contract.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn load_scripts(&self) -> RedisResult<()> {
+        let load = Script::ALL.map(|script| {
+            let mut load = redis::cmd("SCRIPT");
+            load.arg("LOAD").arg(script.text());
+            load
+        });
+        self.send::<String>(&load).await.map(drop)
+    }
+
+    /// The state of the store.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn state(&self) -> RedisResult<StoreState> {
+        let mut pipeline = Pipeline::new();
+        pipeline
+            .cmd("HMGET")
+            .arg(self.names.store())
+            .arg(&["generation", "ready", "drained"])
+            .cmd("INFO")
+            .arg("replication");
+        let ((generation, ready, drained), info): ((_, Option<String>, Option<i64>), String) =
+            pipeline.query_async(&mut self.connection.clone()).await?;
+        Ok(StoreState {
+            generation,
+            readiness: match ready.as_deref() {
+                Some("1") => Readiness::Ready,
+                _ => Readiness::Unready,
+            },
+            drained: drained.unwrap_or(0),
+            node: field_of(&info, "master_replid").unwrap_or_default(),
+        })
+    }
+
+    /// Writes a number that the store says of itself.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn set_in_store(&self, field: &str, value: i64) -> RedisResult<()> {
+        let mut set = redis::cmd("HSET");
+        set.arg(self.names.store()).arg(field).arg(value);
+        self.run::<i64>(&[set]).await.map(drop)
+    }
+
+    /// Chains whose counters changed since the ledger read them, each once: what its names begin with, and its id.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn pending(&self) -> RedisResult<Vec<(String, String)>> {
+        let mut pending = BTreeSet::new();
+        let mut cursor = 0_u64;
+        loop {
+            let (next, members): (u64, Vec<String>) = redis::cmd("SSCAN")
+                .arg(self.names.pending())
+                .arg(cursor)
+                .arg("COUNT")
+                .arg(MEMBERS_PER_SCAN)
+                .query_async(&mut self.connection.clone())
+                .await?;
+            let members = members.iter().filter_map(|member| member.rsplit_once(' '));
+            pending.extend(members.map(|(tagged, chain)| (tagged.to_owned(), chain.to_owned())));
+            if next == 0 {
+                return Ok(pending.into_iter().collect());
+            }
+            cursor = next;
+        }
+    }
+
+    /// Some of the names under the prefix, and where to go on; 0 at the end.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn scan(&self, cursor: u64, count: usize) -> RedisResult<(u64, Vec<String>)> {
+        // Characters that mean something in a pattern are taken as they are.
+        let literal = self
+            .names
+            .prefix()
+            .chars()
+            .flat_map(|character| ['\\', character]);
+        let pattern: String = literal.chain(['*']).collect();
+        redis::cmd("SCAN")
+            .arg(cursor)
+            .arg("MATCH")
+            .arg(pattern)
+            .arg("COUNT")
+            .arg(count)
+            .query_async(&mut self.connection.clone())
+            .await
+    }
+
+    /// What Redis does when its memory is full, as `INFO memory` names it.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn maxmemory_policy(&self) -> RedisResult<String> {
+        let info: String = redis::cmd("INFO")
+            .arg("memory")
+            .query_async(&mut self.connection.clone())
+            .await?;
+        Ok(field_of(&info, "maxmemory_policy").unwrap_or_default())
+    }
+
+    /// The command that writes a chain's access document of `now`.
+    #[must_use]
+    pub fn publish_access(&self, chain: &Chain, now: BusinessInstant) -> Cmd {
+        let id = chain.id.to_string();
+        let document = access_document(chain, now);
+        let key = self.names.access(chain.tag, &id);
+        self.publish(&key, "s", &id, chain.version, document.fields())
+    }
+
+    /// The command that writes a key's document.
+    #[must_use]
+    pub fn publish_key(&self, stored: &StoredKey) -> Cmd {
+        let document = key_document(&stored.key, stored.tag);
+        let key = self.names.key(stored.tag, &stored.hash);
+        let id = stored.hash.to_string();
+        self.publish(&key, "k", &id, stored.version, document.fields())
+    }
+
+    fn publish(
+        &self,
+        key: &str,
+        kind: &str,
+        id: &str,
+        version: u64,
+        fields: impl IntoIterator<Item = (String, String)>,
+    ) -> Cmd {
+        let (store, changes) = (self.names.store(), self.names.changes());
+        let mut publish = script(Script::Publish, &[&store, &changes, key]);
+        publish.arg(kind).arg(id).arg(version).arg(CHANGES_KEPT_MAX);
+        for (field, value) in fields {
+            publish.arg(field).arg(value);
+        }
+        publish
+    }
+}
+
+/// The command that runs a script on these keys; its arguments are to be added.
+#[must_use]
+pub fn script(script: Script, keys: &[&str]) -> Cmd {
+    let mut command = redis::cmd("EVALSHA");
+    command.arg(script.sha1()).arg(keys.len()).arg(keys);
+    command
+}
+
+/// The value of a field of `INFO`.
+fn field_of(info: &str, name: &str) -> Option<String> {
+    let values = info
+        .lines()
+        .filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    values.map(|value| value.trim().to_owned()).next()
+}

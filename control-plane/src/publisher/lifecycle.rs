@@ -1,0 +1,367 @@
+//! The lives of the data in Redis: found lost, filled again from the database, opened.
+//!
+//! One job watches the store, fills it and drains it, so that these never overlap: a store is filled
+//! from a ledger that holds everything it ever will of the lives before.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use tokio::sync::Mutex;
+use tollgate_engine::contract::Script;
+
+use super::edge::{Edge, Readiness, StoreState, script};
+use super::store::{self, Generation};
+use super::{KEPT_AFTER_END, PUBLISH};
+use crate::app::App;
+use crate::clock::{MachineInstant, Stopwatch};
+use crate::database::Database;
+use crate::health::NotReady;
+use crate::jobs::{Claim, Job};
+use crate::keys;
+use crate::outbox;
+use crate::subscriptions::{self, Loader};
+use crate::usage::{self, Drain};
+
+/// How often the store is looked at.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// Chains or keys written in one go.
+const DOCUMENTS_PER_PAGE: i64 = 200;
+/// Names looked through in one go for what an earlier life left behind.
+const NAMES_PER_SCAN: usize = 1_000;
+/// What Redis must do when its memory is full: refuse, since nothing in it may be dropped.
+const POLICY: &str = "noeviction";
+
+/// What is to be done about a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Diagnosis {
+    /// Nothing: it is in this life.
+    Sound(i64),
+    /// Its last second may be lost: documents are written again.
+    Restarted(i64),
+    /// Everything is written again, as another life.
+    Lost,
+}
+
+/// Keeps the store filled and the ledger up to date.
+#[derive(Debug)]
+pub struct Keeper {
+    app: App,
+    edge: Edge,
+    drain: Drain,
+    drained: Mutex<Option<Stopwatch>>,
+    unreachable: AtomicBool,
+}
+
+impl Job for Keeper {
+    fn name(&self) -> &'static str {
+        "store"
+    }
+
+    fn interval(&self) -> Duration {
+        CHECK_INTERVAL.min(self.app.config.usage.drain_interval())
+    }
+
+    async fn run(&self, claim: &Claim) -> anyhow::Result<()> {
+        let state = match self.edge.state().await {
+            Ok(state) => state,
+            Err(error) => {
+                if !self.unreachable.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(%error, "Redis does not answer");
+                }
+                return Ok(());
+            }
+        };
+        if self.unreachable.swap(false, Ordering::Relaxed) {
+            tracing::info!("Redis answers again");
+        }
+        let generation = self.heal(claim, state).await?;
+        self.drain_when_due(claim, generation).await
+    }
+}
+
+impl Keeper {
+    /// The keeper of the application's store.
+    #[must_use]
+    pub fn new(app: App) -> Self {
+        let edge = Edge::new(&app);
+        let drain = Drain::new(app.clone(), edge.clone());
+        Self {
+            app,
+            edge,
+            drain,
+            drained: Mutex::default(),
+            unreachable: AtomicBool::new(false),
+        }
+    }
+
+    /// Does what the store needs, and gives the life it is in then.
+    async fn heal(&self, claim: &Claim, state: StoreState) -> anyhow::Result<i64> {
+        let (latest, drained) = {
+            let mut reader = self.app.database.read().await?;
+            let drained = usage::last_drain(&mut reader).await?;
+            let number = drained.map_or(0, |drained| drained.number);
+            (store::latest(&mut reader).await?, number)
+        };
+        match diagnose(&state, latest.as_ref(), drained) {
+            Diagnosis::Sound(generation) => Ok(generation),
+            Diagnosis::Restarted(generation) => {
+                tracing::warn!("Redis was restarted: writing documents again");
+                self.edge.load_scripts().await?;
+                self.publish_all().await?;
+                self.mark_written(claim, generation, &state.node).await?;
+                Ok(generation)
+            }
+            Diagnosis::Lost => {
+                let latest = latest.map_or(0, |latest| latest.number);
+                let rebuilt = self.rebuild(claim, state, latest, drained).await;
+                rebuilt.context("cannot fill the store")
+            }
+        }
+    }
+
+    async fn drain_when_due(&self, claim: &Claim, generation: i64) -> anyhow::Result<()> {
+        let mut drained = self.drained.lock().await;
+        let interval = self.app.config.usage.drain_interval();
+        if drained.is_some_and(|drained| drained.elapsed() < interval) {
+            return Ok(());
+        }
+        *drained = Some(Stopwatch::start());
+        self.drain.pass(claim, generation).await?;
+        self.drain.trim(claim, generation).await
+    }
+
+    /// Begins another life of the store, fills and opens it.
+    async fn rebuild(
+        &self,
+        claim: &Claim,
+        state: StoreState,
+        latest: i64,
+        drained: i64,
+    ) -> anyhow::Result<i64> {
+        let stopwatch = Stopwatch::start();
+        if let Some(earlier) = state.generation {
+            // What an earlier life still holds is read before it goes.
+            self.edge.set_in_store("ready", 0).await?;
+            self.drain.pass(claim, earlier).await?;
+        } else {
+            self.edge.set_in_store("drained", drained).await?;
+        }
+        let generation = latest.max(state.generation.unwrap_or(0)) + 1;
+        tracing::warn!(generation, earlier = state.generation, "filling the store");
+        let now = self.app.clock.machine_now();
+        let mut tx = self.app.database.begin_write().await?;
+        store::begin(&mut tx, generation, now).await?;
+        claim.commit(tx).await?;
+        self.clear(generation).await?;
+        self.edge.load_scripts().await?;
+        self.publish_all().await?;
+        self.drain.restore(generation).await?;
+        self.open(claim, generation, &state.node).await?;
+        tracing::info!(generation, elapsed = ?stopwatch.elapsed(), "the store is ready");
+        Ok(generation)
+    }
+
+    /// Removes what an earlier life left behind.
+    async fn clear(&self, generation: i64) -> anyhow::Result<()> {
+        let (store, guard) = (self.edge.names().store(), self.edge.names().guard());
+        let mut cursor = 0;
+        loop {
+            let (next, mut names) = self.edge.scan(cursor, NAMES_PER_SCAN).await?;
+            names.retain(|name| *name != store && *name != guard);
+            let mut close = script(Script::Close, &[&store]);
+            close.arg(generation).arg(names);
+            let answers = self.edge.run::<i64>(&[close]).await?;
+            ensure!(answers == [1], "another replica fills the store");
+            if next == 0 {
+                return Ok(());
+            }
+            cursor = next;
+        }
+    }
+
+    /// Writes every document that is not there yet or older.
+    async fn publish_all(&self) -> anyhow::Result<()> {
+        let mut loader = Loader::default();
+        let mut after = String::new();
+        loop {
+            let now = self.app.clock.business_now();
+            let mut reader = self.app.database.read().await?;
+            let ids = subscriptions::chain_ids(&mut reader, &after, DOCUMENTS_PER_PAGE).await?;
+            let (Some(first), Some(last)) = (ids.first(), ids.last()) else {
+                break;
+            };
+            let kept = now.before(KEPT_AFTER_END);
+            let chains = loader.chains(&mut reader, first, last, kept).await?;
+            drop(reader);
+            let publish = chains
+                .iter()
+                .map(|chain| self.edge.publish_access(chain, now));
+            self.edge.run::<i64>(&publish.collect::<Vec<_>>()).await?;
+            after = last.clone();
+        }
+        let mut after = String::new();
+        let environment = self.app.config.environment;
+        loop {
+            let mut reader = self.app.database.read().await?;
+            let page = DOCUMENTS_PER_PAGE;
+            let keys = keys::following(&mut reader, &after, page, environment).await?;
+            drop(reader);
+            let Some(last) = keys.last() else {
+                return Ok(());
+            };
+            after = last.key.id.to_string();
+            let publish = keys.iter().map(|key| self.edge.publish_key(key));
+            self.edge.run::<i64>(&publish.collect::<Vec<_>>()).await?;
+        }
+    }
+
+    /// Lets the filter use the store.
+    ///
+    /// Grants on hard limits pause for the life of a lease, unless no lease was ever granted: workers
+    /// that hold leases of an earlier life declare them within that time.
+    async fn open(&self, claim: &Claim, generation: i64, node: &str) -> anyhow::Result<()> {
+        let mut tx = self.app.database.begin_write().await?;
+        let used_before = store::was_opened_before(&mut tx, generation).await?;
+        let ledger_used = usage::is_used(&mut tx).await?;
+        store::mark_opened(&mut tx, generation, self.app.clock.machine_now()).await?;
+        claim.commit(tx).await?;
+        let pause_ms = match used_before || ledger_used {
+            true => self.app.config.redis.lease_ttl_ms,
+            false => 0,
+        };
+        if self.edge.state().await?.node != node {
+            bail!("Redis was restarted meanwhile");
+        }
+        let names = self.edge.names();
+        let mut open = script(Script::Open, &[&names.store(), &names.guard()]);
+        open.arg(generation).arg(pause_ms);
+        let answers = self.edge.run::<i64>(&[open]).await?;
+        ensure!(answers == [1], "the store was lost meanwhile");
+        if self.edge.state().await?.node != node {
+            bail!("Redis was restarted meanwhile");
+        }
+        self.mark_written(claim, generation, node).await
+    }
+
+    async fn mark_written(&self, claim: &Claim, generation: i64, node: &str) -> anyhow::Result<()> {
+        let mut tx = self.app.database.begin_write().await?;
+        store::mark_written(&mut tx, generation, node).await?;
+        Ok(claim.commit(tx).await?)
+    }
+}
+
+/// What a store needs, given the last life that was begun and the number of the last drain.
+///
+/// A process that did not see the last drain but one has lost more than workers still remember: it
+/// came back from an older copy.
+fn diagnose(state: &StoreState, latest: Option<&Generation>, drained: i64) -> Diagnosis {
+    let Some(latest) = latest else {
+        return Diagnosis::Lost;
+    };
+    let Some(node) = &latest.node else {
+        return Diagnosis::Lost;
+    };
+    if state.generation != Some(latest.number) || state.readiness != Readiness::Ready {
+        return Diagnosis::Lost;
+    }
+    if *node == state.node {
+        Diagnosis::Sound(latest.number)
+    } else if state.drained + 1 < drained {
+        Diagnosis::Lost
+    } else {
+        Diagnosis::Restarted(latest.number)
+    }
+}
+
+/// Whether the filter can use the store and Redis never drops anything.
+///
+/// # Errors
+/// When not, or when Redis or the database does not answer.
+pub async fn check_store(edge: &Edge, database: &Database) -> Result<(), NotReady> {
+    let state = edge.state().await.map_err(NotReady::unreachable)?;
+    let mut reader = database.read().await.map_err(NotReady::unreachable)?;
+    let latest = store::latest(&mut reader).await;
+    let latest = latest.map_err(NotReady::unreachable)?;
+    let policy = edge
+        .maxmemory_policy()
+        .await
+        .map_err(NotReady::unreachable)?;
+    if policy != POLICY {
+        let reason = format!("Redis's maxmemory-policy is {policy}, not {POLICY}");
+        return Err(NotReady::because(reason));
+    }
+    match (state.readiness, latest) {
+        (Readiness::Unready, _) | (_, None) => Err(NotReady::because("is being filled")),
+        (Readiness::Ready, Some(latest)) if state.generation != Some(latest.number) => {
+            Err(NotReady::because("belongs to another database"))
+        }
+        (Readiness::Ready, Some(_)) => Ok(()),
+    }
+}
+
+/// Whether documents are written soon after they change.
+///
+/// # Errors
+/// When the oldest change has waited for too long, or the database does not answer.
+pub async fn check_publisher(database: &Database, now: MachineInstant) -> Result<(), NotReady> {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    let oldest = outbox::oldest(database, PUBLISH).await;
+    let oldest = oldest.map_err(NotReady::unreachable)?;
+    match oldest {
+        Some(oldest) if oldest.after(PATIENCE) < now => {
+            Err(NotReady::because("changes wait to be written to Redis"))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(
+        generation: Option<i64>,
+        readiness: Readiness,
+        drained: i64,
+        node: &str,
+    ) -> StoreState {
+        StoreState {
+            generation,
+            readiness,
+            drained,
+            node: node.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_store_is_used_only_as_it_was_filled() {
+        use Diagnosis::{Lost, Restarted, Sound};
+        use Readiness::{Ready, Unready};
+        let written = |node: Option<&str>| Generation {
+            number: 3,
+            opened_at_ms: Some(1),
+            node: node.map(str::to_owned),
+        };
+        let filled = written(Some("a"));
+        for (state, latest, expected) in [
+            (state(None, Unready, 0, "a"), None, Lost),
+            (state(Some(3), Ready, 7, "a"), None, Lost),
+            (state(Some(3), Ready, 7, "a"), Some(&filled), Sound(3)),
+            (state(None, Unready, 0, "a"), Some(&filled), Lost),
+            (state(Some(3), Unready, 7, "a"), Some(&filled), Lost),
+            (state(Some(2), Ready, 7, "a"), Some(&filled), Lost),
+            (state(Some(4), Ready, 7, "a"), Some(&filled), Lost),
+            (state(Some(3), Ready, 7, "b"), Some(&filled), Restarted(3)),
+            (state(Some(3), Ready, 6, "b"), Some(&filled), Restarted(3)),
+            (state(Some(3), Ready, 5, "b"), Some(&filled), Lost),
+            (state(Some(3), Ready, 7, "a"), Some(&written(None)), Lost),
+        ] {
+            assert_eq!(
+                diagnose(&state, latest, 7),
+                expected,
+                "{state:?} {latest:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Access documents in Redis: what the filter knows, written whenever it changes.
+//!
+//! A change and the word that something changed are one transaction; the document itself is read
+//! anew when it is written, so that whichever word comes last, the newest stands. Versions grow with
+//! every change, and a document never overwrites one that is not older.
+
+mod document;
+pub mod edge;
+pub mod lifecycle;
+pub mod renewal;
+mod store;
+
+use serde::{Deserialize, Serialize};
+
+pub use document::{KEPT_AFTER_END, access_document, bound, key_document};
+
+use crate::app::App;
+use crate::database::Write;
+use crate::error::Result;
+use crate::ids::{ApiKeyId, SubscriptionId};
+use crate::keys::{self, ApiKey};
+use crate::outbox::{self, Consumer, Message, Topic};
+use crate::subscriptions::{self, Loader};
+use edge::Edge;
+
+/// Documents to write.
+pub const PUBLISH: Topic = Topic::new("publish");
+
+/// What changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Changed {
+    Chain(SubscriptionId),
+    Key(ApiKeyId),
+}
+
+/// Has a chain's access document written anew, after the change in this transaction.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn chain_changed(app: &App, tx: &mut Write, chain: SubscriptionId) -> Result<()> {
+    let now = app.clock.business_now();
+    subscriptions::raise_version(tx, chain).await?;
+    let after = now.before(KEPT_AFTER_END);
+    if let Some(chain) = Loader::default().chain(tx, chain, after).await? {
+        subscriptions::set_renewal(tx, chain.id, document::renewal(&chain, now)).await?;
+    }
+    enqueue(app, tx, chain, Changed::Chain(chain)).await
+}
+
+/// Has a key's document written anew, after the change in this transaction.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn key_changed(app: &App, tx: &mut Write, key: &ApiKey) -> Result<()> {
+    enqueue(app, tx, key.chain, Changed::Key(key.id)).await
+}
+
+/// In order for each chain: its access document stands before its first key.
+async fn enqueue(app: &App, tx: &mut Write, chain: SubscriptionId, changed: Changed) -> Result<()> {
+    let now = app.clock.machine_now();
+    outbox::enqueue(tx, PUBLISH, &chain.to_string(), &changed, now)
+        .await
+        .map(drop)
+}
+
+/// Writes documents that changed.
+#[derive(Clone, Debug)]
+pub struct Publisher {
+    app: App,
+    edge: Edge,
+}
+
+impl Publisher {
+    /// A publisher to the application's Redis.
+    #[must_use]
+    pub fn new(app: App) -> Self {
+        let edge = Edge::new(&app);
+        Self { app, edge }
+    }
+}
+
+impl Consumer for Publisher {
+    const TOPIC: Topic = PUBLISH;
+    const JOB: &'static str = "publish";
+    // Once Redis answers again, what was revoked is refused within a second.
+    const LONGEST_WAIT_MS: u64 = 250;
+
+    async fn deliver(&self, message: &Message) -> anyhow::Result<()> {
+        let mut reader = self.app.database.read().await?;
+        let command = match message.payload()? {
+            Changed::Chain(id) => {
+                let now = self.app.clock.business_now();
+                let after = now.before(KEPT_AFTER_END);
+                let chain = Loader::default().chain(&mut reader, id, after).await?;
+                chain.map(|chain| self.edge.publish_access(&chain, now))
+            }
+            Changed::Key(id) => {
+                let environment = self.app.config.environment;
+                let key = keys::find(&mut reader, id, environment).await?;
+                key.map(|key| self.edge.publish_key(&key))
+            }
+        };
+        drop(reader);
+        self.edge.run::<i64>(command.as_slice()).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,185 @@
+//! Subscriptions: who is on which version of which plan, and since when.
+//!
+//! A chain is a customer's line of subscriptions, one after another: a change ends one and starts
+//! the next, and who subscribes again to a plan without a fee goes on with the chain that ended
+//! last. Keys and counters belong to the chain, so that a change keeps keys, and units that were
+//! used count on where no fee was newly charged.
+
+mod document;
+mod lifecycle;
+pub mod routes;
+pub mod schedule;
+mod store;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+use tollgate_engine::api_key::Tag;
+use tollgate_engine::contract::WindowId;
+use tollgate_engine::slug::Slug;
+use utoipa::ToSchema;
+
+pub use store::{
+    Loader, chain_ids, find, find_chain_of, goes_on, raise_version, renewable, set_renewal, tag_of,
+};
+
+use crate::catalog::plans::{Entitlement, Plan};
+use crate::clock::BusinessInstant;
+use crate::ids::{CustomerId, PlanId, SubscriptionId};
+use schedule::{Resumed, Term};
+
+/// A customer on one version of a plan, from `active_from` to `active_to`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    /// Its id.
+    pub id: SubscriptionId,
+    /// The operator's own name for it.
+    pub key: Option<String>,
+    /// The first subscription of its chain.
+    pub chain: SubscriptionId,
+    /// Its number in the chain, from 1.
+    pub epoch: u32,
+    /// Who subscribed.
+    pub customer: CustomerId,
+    /// The version of the plan.
+    pub plan: PlanId,
+    /// The plan's key.
+    pub plan_key: Slug,
+    /// The version's number.
+    pub plan_version: u32,
+    /// The number of the phase it started with, from 0.
+    pub starting_phase: usize,
+    /// Whether it started with a trial.
+    pub start: Start,
+    /// By meter, the window of an earlier subscription that its first one goes on with.
+    pub resumed: BTreeMap<Slug, Resumed>,
+    /// First instant.
+    pub active_from: BusinessInstant,
+    /// First instant after it, if it ends.
+    pub active_to: Option<BusinessInstant>,
+    /// When it was made.
+    pub created_at: BusinessInstant,
+}
+
+/// What a subscription started with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// A first phase that another one follows.
+    Trial,
+    /// Anything else.
+    Regular,
+}
+
+/// Where a subscription is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// It has not begun.
+    Scheduled,
+    /// It goes on without an end.
+    Active,
+    /// It goes on and has an end, which can be taken back.
+    Canceled,
+    /// It has ended.
+    Inactive,
+}
+
+/// Whether everything that was due is paid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PaymentStatus {
+    /// Nothing is charged.
+    NotRequired,
+}
+
+/// Whether requests pass, apart from quotas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Access {
+    /// They do.
+    Granted,
+    /// The subscription has not begun.
+    SubscriptionNotStarted,
+    /// The subscription has ended.
+    SubscriptionEnded,
+}
+
+impl Access {
+    /// What status and payment status allow.
+    #[must_use]
+    pub fn of(status: Status, payment: PaymentStatus) -> Self {
+        match (status, payment) {
+            (Status::Scheduled, _) => Self::SubscriptionNotStarted,
+            (Status::Inactive, _) => Self::SubscriptionEnded,
+            (Status::Active | Status::Canceled, PaymentStatus::NotRequired) => Self::Granted,
+        }
+    }
+}
+
+impl Subscription {
+    /// Where it is in its life at `now`.
+    #[must_use]
+    pub fn status(&self, now: BusinessInstant) -> Status {
+        match self.active_to {
+            Some(end) if end <= now || end <= self.active_from => Status::Inactive,
+            _ if now < self.active_from => Status::Scheduled,
+            Some(_) => Status::Canceled,
+            None => Status::Active,
+        }
+    }
+
+    /// Whether everything that was due is paid.
+    #[must_use]
+    pub fn payment_status(&self) -> PaymentStatus {
+        PaymentStatus::NotRequired
+    }
+}
+
+/// A subscription with what its plan says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Member {
+    /// The subscription.
+    pub subscription: Subscription,
+    /// The version of the plan it is on.
+    pub plan: Arc<Plan>,
+}
+
+/// A customer's line of subscriptions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chain {
+    /// The id of the first one.
+    pub id: SubscriptionId,
+    /// Whose it is.
+    pub customer: CustomerId,
+    /// Where its state stands in Redis.
+    pub tag: Tag,
+    /// Of its access document.
+    pub version: u64,
+    /// In order; only those that were asked for.
+    pub members: Vec<Member>,
+}
+
+impl Chain {
+    /// Its terms, in order.
+    pub fn terms(&self) -> impl DoubleEndedIterator<Item = Term<'_>> {
+        self.members.iter().flat_map(Member::terms)
+    }
+
+    /// When a window ends, if a subscription of the chain has or had it.
+    #[must_use]
+    pub fn end_of(&self, window: &WindowId) -> Option<BusinessInstant> {
+        let start = BusinessInstant::from_unix_ms(window.start_ms);
+        let mut terms = self
+            .terms()
+            .filter(|term| term.subscription.epoch == window.epoch);
+        let term = terms.find(|term| term.contains(start))?;
+        term.entitlements().find_map(|(meter, entitlement)| {
+            let Entitlement::Metered { usage_period, .. } = entitlement else {
+                return None;
+            };
+            let found = term.windows(meter, *usage_period, start).next()?;
+            (found.id == *window).then_some(found.end)
+        })
+    }
+}

@@ -1,0 +1,217 @@
+//! Subscriptions over HTTP.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::document::{CancelDocument, ChangeDocument, SubscriptionDocument, SubscriptionView};
+use super::{Access, Loader, PaymentStatus, Status, Subscription, lifecycle, store};
+use crate::app::App;
+use crate::clock::BusinessInstant;
+use crate::customers;
+use crate::database::Connection;
+use crate::error::{Error, Result};
+use crate::http::document::{Nothing, Query};
+use crate::http::page::{Page, Slice};
+use crate::idempotency::{Answer, Post};
+use crate::ids::SubscriptionId;
+
+/// The query of the list of subscriptions.
+#[derive(Clone, Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct SubscriptionsQuery {
+    /// Items on the page, 1 to 200; 50 when left out.
+    limit: Option<u32>,
+    /// `nextCursor` of the page before.
+    cursor: Option<String>,
+    /// Only subscriptions of the customer with this id or key.
+    customer: Option<String>,
+    /// Only subscriptions to the plan with this key.
+    plan: Option<String>,
+}
+
+/// Whether requests pass, and why not.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AccessView {
+    /// The subscription.
+    subscription: SubscriptionId,
+    /// Whether requests pass, apart from quotas.
+    access: Access,
+    /// Where the subscription is in its life.
+    status: Status,
+    /// Whether everything that was due is paid.
+    payment_status: PaymentStatus,
+    /// When this holds.
+    as_of: BusinessInstant,
+}
+
+/// Subscribes a customer to a plan.
+///
+/// A customer has one subscription at a time, unless several are enabled. Who had one before goes
+/// on with it: keys that were not revoked work again, and a usage period that is not over is not
+/// given anew.
+#[utoipa::path(post, path = "/v1/subscriptions", tag = "subscriptions",
+    request_body = SubscriptionDocument,
+    responses((status = 201, description = "The subscription.", body = SubscriptionView)))]
+pub async fn create_subscription(
+    State(app): State<App>,
+    Post(document, mut call): Post<SubscriptionDocument>,
+) -> Result<Answer> {
+    let now = app.clock.business_now();
+    let (customer, wish, timing) =
+        document.check(|document, mistakes| document.check(now, mistakes))?;
+    let made = lifecycle::subscribe(&app, &mut call.tx, &customer, &wish, timing).await?;
+    let view = view(&app, &mut call.tx, made).await?;
+    call.created(&view).await
+}
+
+/// Lists subscriptions, the newest first.
+#[utoipa::path(get, path = "/v1/subscriptions", tag = "subscriptions", params(SubscriptionsQuery),
+    responses((status = 200, description = "A page of subscriptions.",
+        body = Page<SubscriptionView>)))]
+pub async fn list_subscriptions(
+    State(app): State<App>,
+    Query(query): Query<SubscriptionsQuery>,
+) -> Result<Json<Page<SubscriptionView>>> {
+    let slice = Slice::new::<SubscriptionId>(query.limit, query.cursor.as_deref())?;
+    let mut reader = app.database.read().await?;
+    let customer = match query.customer {
+        None => String::new(),
+        Some(customer) => match customers::find(&mut reader, &customer).await? {
+            Some(customer) => customer.id.to_string(),
+            // Nobody has this id, so that the list is empty.
+            None => "cus_".to_owned(),
+        },
+    };
+    let plan = query.plan.unwrap_or_default();
+    let found = store::list(&mut reader, &slice, &customer, &plan).await?;
+    let now = app.clock.business_now();
+    let mut loader = Loader::default();
+    let mut views = Vec::with_capacity(found.len());
+    for subscription in found {
+        views.push(view_with(&mut loader, &mut reader, subscription, now).await?);
+    }
+    Ok(Json(slice.page(views, |view| view.id)))
+}
+
+/// Shows a subscription.
+#[utoipa::path(get, path = "/v1/subscriptions/{subscription}", tag = "subscriptions",
+    params(("subscription" = String, Path, description = "Its id or key.")),
+    responses((status = 200, description = "The subscription.", body = SubscriptionView)))]
+pub async fn get_subscription(
+    State(app): State<App>,
+    Path(subscription): Path<String>,
+) -> Result<Json<SubscriptionView>> {
+    let mut reader = app.database.read().await?;
+    let found = required(&mut reader, &subscription).await?;
+    view(&app, &mut reader, found).await.map(Json)
+}
+
+/// Changes the plan of a subscription, and answers with the one that follows it.
+///
+/// An upgrade is immediate, a downgrade comes with the next cycle; `timing` says otherwise. Keys go
+/// on. Units that were used in a period that is not over count against the new plan's limit. A
+/// change that was scheduled before is dropped.
+#[utoipa::path(post, path = "/v1/subscriptions/{subscription}/change", tag = "subscriptions",
+    params(("subscription" = String, Path, description = "Its id or key.")),
+    request_body = ChangeDocument,
+    responses((status = 200, description = "The new subscription.", body = SubscriptionView)))]
+pub async fn change_subscription(
+    State(app): State<App>,
+    Path(subscription): Path<String>,
+    Post(document, mut call): Post<ChangeDocument>,
+) -> Result<Answer> {
+    let now = app.clock.business_now();
+    let (wish, timing) = document.check(|document, mistakes| document.check(now, mistakes))?;
+    let found = required(&mut call.tx, &subscription).await?;
+    let new = lifecycle::change(&app, &mut call.tx, found, &wish, timing).await?;
+    let view = view(&app, &mut call.tx, new).await?;
+    call.done(&view).await
+}
+
+/// Cancels a subscription, at once unless `timing` says otherwise.
+#[utoipa::path(post, path = "/v1/subscriptions/{subscription}/cancel", tag = "subscriptions",
+    params(("subscription" = String, Path, description = "Its id or key.")),
+    request_body = CancelDocument,
+    responses((status = 200, description = "The subscription.", body = SubscriptionView)))]
+pub async fn cancel_subscription(
+    State(app): State<App>,
+    Path(subscription): Path<String>,
+    Post(document, mut call): Post<CancelDocument>,
+) -> Result<Answer> {
+    let now = app.clock.business_now();
+    let timing = document.check(|document, mistakes| document.check(now, mistakes))?;
+    let found = required(&mut call.tx, &subscription).await?;
+    let canceled = lifecycle::cancel(&app, &mut call.tx, found, timing).await?;
+    let view = view(&app, &mut call.tx, canceled).await?;
+    call.done(&view).await
+}
+
+/// Takes a cancelation, or a change that is to come, back before it has.
+#[utoipa::path(post, path = "/v1/subscriptions/{subscription}/unschedule-cancelation",
+    tag = "subscriptions",
+    params(("subscription" = String, Path, description = "Its id or key.")),
+    request_body = Nothing,
+    responses((status = 200, description = "The subscription.", body = SubscriptionView)))]
+pub async fn unschedule_cancelation(
+    State(app): State<App>,
+    Path(subscription): Path<String>,
+    Post(document, mut call): Post<Nothing>,
+) -> Result<Answer> {
+    document.check(|nothing, _| Some(nothing))?;
+    let found = required(&mut call.tx, &subscription).await?;
+    let restored = lifecycle::unschedule_cancelation(&app, &mut call.tx, found).await?;
+    let view = view(&app, &mut call.tx, restored).await?;
+    call.done(&view).await
+}
+
+/// Shows whether requests of a subscription pass, apart from quotas.
+#[utoipa::path(get, path = "/v1/subscriptions/{subscription}/access", tag = "subscriptions",
+    params(("subscription" = String, Path, description = "Its id or key.")),
+    responses((status = 200, description = "Whether they pass.", body = AccessView)))]
+pub async fn get_subscription_access(
+    State(app): State<App>,
+    Path(subscription): Path<String>,
+) -> Result<Json<AccessView>> {
+    let found = required(&mut *app.database.read().await?, &subscription).await?;
+    let as_of = app.clock.business_now();
+    let (status, payment_status) = (found.status(as_of), found.payment_status());
+    Ok(Json(AccessView {
+        subscription: found.id,
+        access: Access::of(status, payment_status),
+        status,
+        payment_status,
+        as_of,
+    }))
+}
+
+async fn required(connection: &mut Connection, id_or_key: &str) -> Result<Subscription> {
+    let found = store::find(connection, id_or_key).await?;
+    found.ok_or_else(|| {
+        let detail = "There is no such subscription.";
+        Error::not_found("subscription_not_found", detail)
+    })
+}
+
+async fn view(
+    app: &App,
+    connection: &mut Connection,
+    subscription: Subscription,
+) -> Result<SubscriptionView> {
+    let now = app.clock.business_now();
+    view_with(&mut Loader::default(), connection, subscription, now).await
+}
+
+async fn view_with(
+    loader: &mut Loader,
+    connection: &mut Connection,
+    subscription: Subscription,
+    now: BusinessInstant,
+) -> Result<SubscriptionView> {
+    let member = loader.member(connection, subscription).await?;
+    let phase = member.term_at(now).map(|term| term.phase.key.clone());
+    Ok(SubscriptionView::new(member.subscription, phase, now))
+}

@@ -1,0 +1,79 @@
+//! The ledger: what was consumed, read from Redis and kept for good.
+//!
+//! A counter in Redis only grows while a life of the store lasts, and the ledger takes the greatest
+//! value it has seen of it: reading again, late or twice at once changes nothing. How far each
+//! worker's batches have come is stored with the counters they made, so that a batch which the
+//! ledger holds is never counted again, whatever Redis forgets.
+
+mod drain;
+pub mod routes;
+mod store;
+
+use std::collections::BTreeMap;
+
+use tollgate_engine::contract::WindowId;
+use tollgate_engine::units::Units;
+
+pub use drain::Drain;
+pub use store::{is_used, last_drain};
+
+use crate::clock::{BusinessInstant, MachineInstant};
+
+/// Consumed units of one hour by one API key, in one window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counter {
+    /// The window they were admitted in.
+    pub window: WindowId,
+    /// How often the window's counters had been removed before.
+    pub late_generation: i64,
+    /// Hours since 1970.
+    pub hour: i64,
+    /// `key_…`.
+    pub api_key: String,
+    /// How many.
+    pub units: Units,
+}
+
+/// What Redis had of a chain at one instant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Reading {
+    chain: String,
+    /// What names of the chain begin with.
+    tagged: String,
+    generation: i64,
+    counters: Vec<Counter>,
+    /// The last batch of each worker.
+    sequences: Vec<(String, u64)>,
+}
+
+/// How far each worker's batches are in the ledger.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Workers(BTreeMap<String, (u64, i64)>);
+
+impl Workers {
+    /// Takes in what was read at `now`, and forgets workers that Redis has forgotten as well.
+    fn merge(
+        &mut self,
+        sequences: &[(String, u64)],
+        now: MachineInstant,
+        forgotten: MachineInstant,
+    ) {
+        for (worker, number) in sequences {
+            let known = self.0.entry(worker.clone()).or_default();
+            if known.0 < *number {
+                *known = (*number, now.unix_ms());
+            }
+        }
+        self.0
+            .retain(|_, (_, risen_ms)| forgotten.unix_ms() <= *risen_ms);
+    }
+}
+
+/// The last time that everything in Redis was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastDrain {
+    /// How many there were.
+    pub number: i64,
+    /// When it began: what was settled before is in the ledger.
+    pub began_at: BusinessInstant,
+}
