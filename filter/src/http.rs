@@ -6,7 +6,7 @@ use std::rc::Rc;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 use tollgate_engine::admission::{Ending, Head, RequestId, Ticket};
-use tollgate_engine::fields::{self, MeterState, RATE_LIMIT, RATE_LIMIT_POLICY, RateLimit};
+use tollgate_engine::fields::{self, RATE_LIMIT, RATE_LIMIT_POLICY, RateLimit};
 
 use crate::host::{self, Headers, Map};
 use crate::shared::Shared;
@@ -61,8 +61,7 @@ impl Http {
             if !self.shared.policy.responses.rate_limit_headers {
                 return None;
             }
-            let states: Vec<MeterState<'_>> = worker.meter_states(ticket, now).collect();
-            fields::rate_limit(&states)
+            fields::rate_limit(worker.meter_states(ticket, now))
         })
     }
 }
@@ -87,7 +86,7 @@ impl HttpContext for Http {
     fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
         // Without headers there is neither path nor key, and the request is refused.
         let headers = host::headers(Map::Request).unwrap_or_default();
-        let headers = verdict::pairs(&headers);
+        let headers = headers.pairs();
         let head = Head {
             method: verdict::value(&headers, ":method"),
             path: verdict::value(&headers, ":path"),

@@ -223,7 +223,7 @@ impl Running {
 
     fn carry_out_one(&self, request: RequestId, verdict: Verdict) {
         let headers = host::headers(Map::Request).unwrap_or_default();
-        let headers = verdict::pairs(&headers);
+        let headers = headers.pairs();
         match verdict::carry_out(&self.shared, verdict, &headers) {
             Carried::Goes(ticket) => {
                 if let Some(ticket) = ticket {

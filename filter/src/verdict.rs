@@ -4,11 +4,8 @@ use tollgate_engine::admission::{Ending, Refusal, Ticket, Verdict};
 use tollgate_engine::policy::Policy;
 use tollgate_engine::problem::Code;
 
-use crate::host::{self, Headers, LocalResponse, LogLevel, Map, Refused};
+use crate::host::{self, LocalResponse, LogLevel, Map, Pair, Refused};
 use crate::shared::Shared;
-
-/// A header's name and value.
-pub type Pair<'h> = (&'h [u8], &'h [u8]);
 
 /// What has become of a request.
 #[derive(Debug)]
@@ -52,11 +49,6 @@ pub fn carry_out(shared: &Shared, verdict: Verdict, headers: &[Pair<'_>]) -> Car
     }
     refuse(policy, &Refusal::Code(Code::StoreUnavailable), headers);
     Carried::Answered
-}
-
-/// All headers, borrowed.
-pub fn pairs(headers: &Headers) -> Vec<Pair<'_>> {
-    headers.iter().collect()
 }
 
 /// The value of a pseudo header, empty where it is missing.

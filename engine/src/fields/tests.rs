@@ -17,7 +17,7 @@ const IDENTITY: Identity<'_> = Identity {
 #[cfg_attr(target_arch = "wasm32", wasm_bindgen_test::wasm_bindgen_test)]
 #[cfg_attr(not(target_arch = "wasm32"), test)]
 fn rate_limits_list_every_meter() {
-    assert_eq!(rate_limit(&[]), None);
+    assert_eq!(rate_limit([]), None);
     let requests = MeterState {
         meter: "api_requests",
         limit: units("1000"),
@@ -32,7 +32,7 @@ fn rate_limits_list_every_meter() {
         window_seconds: 3_600,
         resets_in_seconds: 0,
     };
-    let headers = rate_limit(&[requests, tokens]).unwrap();
+    let headers = rate_limit([requests, tokens]).unwrap();
     assert_eq!(
         headers.policy,
         r#""api_requests";q=1000;w=2592000, "tokens";q=9000000000000;w=3600"#

@@ -23,9 +23,17 @@ pub struct Headers {
 
 impl Headers {
     /// Names and values in their order. What does not have the host's form ends it.
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+    fn iter(&self) -> Pairs<'_> {
         let (sizes, texts) = self.split().unwrap_or_default();
         Pairs { sizes, texts }
+    }
+
+    /// Names and values in their order.
+    pub fn pairs(&self) -> Vec<Pair<'_>> {
+        let iter = self.iter();
+        let mut pairs = Vec::with_capacity(iter.sizes.len() / SIZES_OF_PAIR);
+        pairs.extend(iter);
+        pairs
     }
 
     /// The first value of a header, named in lower case.
@@ -40,9 +48,15 @@ impl Headers {
     fn split(&self) -> Option<(&[u8], &[u8])> {
         let (count, rest) = self.bytes.split_first_chunk()?;
         let sizes = usize::try_from(u32::from_le_bytes(*count)).ok()?;
-        rest.split_at_checked(sizes.checked_mul(8)?)
+        rest.split_at_checked(sizes.checked_mul(SIZES_OF_PAIR)?)
     }
 }
+
+/// Two sizes of four bytes each.
+const SIZES_OF_PAIR: usize = 8;
+
+/// A header's name and value.
+pub type Pair<'h> = (&'h [u8], &'h [u8]);
 
 struct Pairs<'a> {
     sizes: &'a [u8],
@@ -61,7 +75,7 @@ impl<'a> Pairs<'a> {
 }
 
 impl<'a> Iterator for Pairs<'a> {
-    type Item = (&'a [u8], &'a [u8]);
+    type Item = Pair<'a>;
 
     fn next(&mut self) -> Option<Self::Item> {
         Some((self.take()?, self.take()?))
