@@ -148,12 +148,12 @@ impl Bench {
     }
 
     fn settle(&mut self, words: &[&str]) -> Vec<String> {
-        let is_lookup = words[2] == "4";
+        let is_lookup = !words[6].is_empty();
         let Some(key) = &self.key else {
             return vec!["unknown".to_owned()];
         };
         let document = |is_new: bool, text: String| if is_new { text } else { String::new() };
-        let header = &words[if is_lookup { 7 } else { 6 }..];
+        let header = &words[7..];
         let has_document = header[4] == self.access.version.to_string();
         let mut fields = vec![
             "ok".to_owned(),
