@@ -52,6 +52,10 @@ fn api() -> Vec<(Scope, UtoipaMethodRouter<App>)> {
             routes!(subscriptions::routes::create_subscription),
         ),
         (Read, routes!(subscriptions::routes::list_subscriptions)),
+        (
+            Read,
+            routes!(subscriptions::routes::list_customer_subscriptions),
+        ),
         (Read, routes!(subscriptions::routes::get_subscription)),
         (
             Customers,

@@ -43,6 +43,11 @@ pub trait Consumer: Send + Sync + 'static {
     /// The longest wait before a message is tried again, where the configured one is too long.
     const LONGEST_WAIT_MS: u64 = u64::MAX;
 
+    /// Whether messages can be carried out at all; while they cannot, none is tried.
+    fn is_ready(&self) -> impl Future<Output = bool> + Send {
+        std::future::ready(true)
+    }
+
     /// Carries out one message; it comes again until this succeeds.
     fn deliver(&self, message: &Message) -> impl Future<Output = anyhow::Result<()>> + Send;
 }
@@ -218,7 +223,7 @@ impl<C: Consumer> Job for Dispatcher<C> {
     }
 
     async fn run(&self, claim: &Claim) -> anyhow::Result<()> {
-        while self.round(claim).await? == Progress::More {}
+        while self.consumer.is_ready().await && self.round(claim).await? == Progress::More {}
         self.measure().await
     }
 }

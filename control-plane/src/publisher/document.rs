@@ -180,3 +180,6 @@ pub fn key_document(key: &ApiKey, tag: Tag) -> KeyDocument {
         bypass: key.bypass,
     }
 }
+
+#[cfg(test)]
+mod tests;

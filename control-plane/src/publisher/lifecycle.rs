@@ -63,6 +63,7 @@ impl Job for Keeper {
     }
 
     async fn run(&self, claim: &Claim) -> anyhow::Result<()> {
+        self.measure().await?;
         let state = match self.edge.state().await {
             Ok(state) => state,
             Err(error) => {
@@ -120,6 +121,17 @@ impl Keeper {
         }
     }
 
+    /// Shows how much usage would be lost if Redis lost everything now.
+    async fn measure(&self) -> anyhow::Result<()> {
+        let drained = usage::last_drain(&mut *self.app.database.read().await?).await?;
+        if let Some(drained) = drained {
+            let now = self.app.clock.business_now().unix_ms();
+            let lag_ms = (now - drained.began_at.unix_ms()).max(0);
+            metrics::gauge!("tollgate_drain_lag_seconds").set(lag_ms as f64 / 1_000.0);
+        }
+        Ok(())
+    }
+
     async fn drain_when_due(&self, claim: &Claim, generation: i64) -> anyhow::Result<()> {
         let mut drained = self.drained.lock().await;
         let interval = self.app.config.usage.drain_interval();
@@ -148,7 +160,10 @@ impl Keeper {
             self.edge.set_in_store("drained", drained).await?;
         }
         let generation = latest.max(state.generation.unwrap_or(0)) + 1;
-        tracing::warn!(generation, earlier = state.generation, "filling the store");
+        match latest {
+            0 => tracing::info!(generation, "filling the store for the first time"),
+            _ => tracing::warn!(generation, latest, "the store was lost: filling it"),
+        }
         let now = self.app.clock.machine_now();
         let mut tx = self.app.database.begin_write().await?;
         store::begin(&mut tx, generation, now).await?;

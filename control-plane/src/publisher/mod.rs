@@ -86,6 +86,11 @@ impl Consumer for Publisher {
     // Once Redis answers again, what was revoked is refused within a second.
     const LONGEST_WAIT_MS: u64 = 250;
 
+    async fn is_ready(&self) -> bool {
+        // An outage leaves the backlog as it is, however long, until Redis answers.
+        self.app.redis.ping().await.is_ok()
+    }
+
     async fn deliver(&self, message: &Message) -> anyhow::Result<()> {
         let mut reader = self.app.database.read().await?;
         let command = match message.payload()? {

@@ -10,6 +10,8 @@ mod lifecycle;
 pub mod routes;
 pub mod schedule;
 mod store;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -13,9 +13,9 @@ use crate::customers;
 use crate::database::Connection;
 use crate::error::{Error, Result};
 use crate::http::document::{Nothing, Query};
-use crate::http::page::{Page, Slice};
+use crate::http::page::{Page, PageQuery, Slice};
 use crate::idempotency::{Answer, Post};
-use crate::ids::SubscriptionId;
+use crate::ids::{CustomerId, Id, SubscriptionId};
 
 /// The query of the list of subscriptions.
 #[derive(Clone, Debug, Deserialize, utoipa::IntoParams)]
@@ -83,18 +83,29 @@ pub async fn list_subscriptions(
         Some(customer) => match customers::find(&mut reader, &customer).await? {
             Some(customer) => customer.id.to_string(),
             // Nobody has this id, so that the list is empty.
-            None => "cus_".to_owned(),
+            None => CustomerId::PREFIX.to_owned(),
         },
     };
     let plan = query.plan.unwrap_or_default();
-    let found = store::list(&mut reader, &slice, &customer, &plan).await?;
-    let now = app.clock.business_now();
-    let mut loader = Loader::default();
-    let mut views = Vec::with_capacity(found.len());
-    for subscription in found {
-        views.push(view_with(&mut loader, &mut reader, subscription, now).await?);
-    }
-    Ok(Json(slice.page(views, |view| view.id)))
+    page(&app, &mut reader, &slice, &customer, &plan).await
+}
+
+/// Lists a customer's subscriptions, the newest first.
+#[utoipa::path(get, path = "/v1/customers/{customer}/subscriptions", tag = "subscriptions",
+    params(("customer" = String, Path, description = "Its id or key."), PageQuery),
+    responses((status = 200, description = "A page of subscriptions.",
+        body = Page<SubscriptionView>)))]
+pub async fn list_customer_subscriptions(
+    State(app): State<App>,
+    Path(customer): Path<String>,
+    Query(query): Query<PageQuery>,
+) -> Result<Json<Page<SubscriptionView>>> {
+    let slice = query.slice::<SubscriptionId>()?;
+    let mut reader = app.database.read().await?;
+    let found = customers::find(&mut reader, &customer).await?;
+    let customer = found
+        .ok_or_else(|| Error::not_found("customer_not_found", "There is no such customer."))?;
+    page(&app, &mut reader, &slice, &customer.id.to_string(), "").await
 }
 
 /// Shows a subscription.
@@ -186,6 +197,23 @@ pub async fn get_subscription_access(
         payment_status,
         as_of,
     }))
+}
+
+async fn page(
+    app: &App,
+    connection: &mut Connection,
+    slice: &Slice,
+    customer: &str,
+    plan: &str,
+) -> Result<Json<Page<SubscriptionView>>> {
+    let found = store::list(connection, slice, customer, plan).await?;
+    let now = app.clock.business_now();
+    let mut loader = Loader::default();
+    let mut views = Vec::with_capacity(found.len());
+    for subscription in found {
+        views.push(view_with(&mut loader, connection, subscription, now).await?);
+    }
+    Ok(Json(slice.page(views, |view| view.id)))
 }
 
 async fn required(connection: &mut Connection, id_or_key: &str) -> Result<Subscription> {

@@ -272,3 +272,6 @@ fn from_texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<WindowId
     ids.collect::<Result<_, _>>()
         .map_err(serde::de::Error::custom)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+//! Plans and chains for the tests of rules.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tollgate_engine::units::Units;
+
+use super::schedule::{Resumed, resumed_at};
+use super::{Chain, Member, Start, Subscription};
+use crate::catalog::plans::{Entitlement, Grant, Limit, Phase, Plan, RateCard, RateCardKind};
+use crate::clock::{BusinessInstant, MachineInstant};
+use crate::ids::{CustomerId, PlanId, SubscriptionId};
+use crate::metadata::Metadata;
+
+fn then() -> MachineInstant {
+    MachineInstant::from_unix_ms(0)
+}
+
+pub fn instant(text: &str) -> BusinessInstant {
+    let text = if text.contains('T') {
+        text.to_owned()
+    } else {
+        format!("{text}T00:00:00Z")
+    };
+    text.parse::<Timestamp>().unwrap().into()
+}
+
+/// A phase that gives 100 units of each meter in each of its periods.
+pub fn phase(duration: Option<&str>, meters: &[(&str, &str)]) -> Phase {
+    let cards = meters.iter().map(|(meter, period)| RateCard {
+        key: meter.parse().unwrap(),
+        name: (*meter).to_owned(),
+        kind: RateCardKind::FlatFee,
+        feature: Some(Grant {
+            feature: meter.parse().unwrap(),
+            entitlement: Some(Entitlement::Metered {
+                issue_after_reset: Units::ONE.checked_mul(100),
+                limit: Limit::Hard,
+                usage_period: period.parse().unwrap(),
+            }),
+        }),
+        billing_cadence: None,
+    });
+    Phase {
+        key: "phase".parse().unwrap(),
+        name: "phase".to_owned(),
+        duration: duration.map(|text| text.parse().unwrap()),
+        rate_cards: cards.collect(),
+    }
+}
+
+pub fn plan(phases: Vec<Phase>) -> Arc<Plan> {
+    Arc::new(Plan {
+        key: "plan".parse().unwrap(),
+        name: "plan".to_owned(),
+        currency: "USD".parse().unwrap(),
+        billing_cadence: "P1M".parse().unwrap(),
+        payment_method_required: None,
+        metadata: Metadata::default(),
+        phases,
+    })
+}
+
+/// A chain without subscriptions.
+pub fn chain() -> Chain {
+    Chain {
+        id: SubscriptionId::generate(then()),
+        customer: CustomerId::generate(then()),
+        tag: "abcd".parse().unwrap(),
+        version: 1,
+        members: Vec::new(),
+    }
+}
+
+impl Chain {
+    /// Ends the last subscription at `start`, if it goes on, and begins one to `plan`.
+    pub fn then(mut self, start: BusinessInstant, plan: &Arc<Plan>) -> Self {
+        if let Some(last) = self.members.last_mut() {
+            last.subscription.active_to.get_or_insert(start);
+        }
+        let resumed: BTreeMap<_, Resumed> = resumed_at(&self.members, start);
+        let subscription = Subscription {
+            id: SubscriptionId::generate(then()),
+            key: None,
+            chain: self.id,
+            epoch: u32::try_from(self.members.len()).unwrap() + 1,
+            customer: self.customer,
+            plan: PlanId::generate(then()),
+            plan_key: plan.key.clone(),
+            plan_version: 1,
+            starting_phase: 0,
+            start: Start::Regular,
+            resumed,
+            active_from: start,
+            active_to: None,
+            created_at: start,
+        };
+        self.members.push(Member {
+            subscription,
+            plan: Arc::clone(plan),
+        });
+        self
+    }
+
+    /// Ends the last subscription.
+    pub fn ending(mut self, end: BusinessInstant) -> Self {
+        self.members.last_mut().unwrap().subscription.active_to = Some(end);
+        self
+    }
+}
