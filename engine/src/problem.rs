@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
+use crate::fields::{self, MeterState, RateLimit};
 use crate::limits::{ID_MAX_BYTES, INSTANCE_MAX_BYTES};
 use crate::policy::PathRefused;
 use crate::slug::Slug;
@@ -161,6 +162,12 @@ impl Responses {
             headers.push(("retry-after", seconds.to_string()));
         }
         let quota = problem.quota.as_ref();
+        let told = quota.filter(|_| self.rate_limit_headers);
+        if let Some(RateLimit { policy, state }) = fields::rate_limit(told.map(|quota| quota.state))
+        {
+            headers.push((fields::RATE_LIMIT_POLICY, policy));
+            headers.push((fields::RATE_LIMIT, state));
+        }
         let body = Body {
             problem_type: format!("{TYPE_PREFIX}{}", problem.code.as_str()),
             title: problem.code.title(),
@@ -169,9 +176,9 @@ impl Responses {
             instance: problem.instance.as_deref(),
             code: problem.code.as_str(),
             request_id: problem.request_id,
-            meter: quota.map(|quota| quota.meter),
-            limit: quota.map(|quota| quota.limit.to_string()),
-            used: quota.map(|quota| quota.used.to_string()),
+            meter: quota.map(|quota| quota.state.meter),
+            limit: quota.map(|quota| quota.state.limit.to_string()),
+            used: quota.map(|quota| quota.used().to_string()),
             resets_at: quota.map(|quota| rfc3339(quota.resets_at_ms)),
             upgrade_url: quota.and(self.upgrade_url.as_deref()),
         };
@@ -209,14 +216,19 @@ pub struct Problem<'a> {
 /// The quota that refused a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota<'a> {
-    /// The meter.
-    pub meter: &'a str,
-    /// Units of the window.
-    pub limit: Units,
-    /// Units consumed or reserved, as this worker knows.
-    pub used: Units,
+    /// The meter as this worker knows it.
+    pub state: MeterState<'a>,
     /// When the window ends, in unix milliseconds.
     pub resets_at_ms: i64,
+}
+
+impl Quota<'_> {
+    /// Units consumed or reserved.
+    fn used(&self) -> Units {
+        let used =
+            self.state.limit.milli() - self.state.remaining.milli().min(self.state.limit.milli());
+        Units::from_milli(used).unwrap_or(Units::MAX)
+    }
 }
 
 impl<'a> Problem<'a> {
@@ -266,7 +278,7 @@ impl<'a> Problem<'a> {
     /// A limit that is reached.
     #[must_use]
     pub fn quota_exceeded(quota: Quota<'a>) -> Self {
-        let Quota { meter, limit, .. } = quota;
+        let MeterState { meter, limit, .. } = quota.state;
         Self {
             detail: Cow::Owned(format!(
                 "The request does not fit into what is left of {limit} \"{meter}\" for this period."

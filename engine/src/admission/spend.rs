@@ -109,16 +109,18 @@ impl Spending<'_> {
     }
 
     fn quota(&self, window: &Window, limit: u64) -> Refusal {
-        let used = limit.saturating_sub(window.remaining().unwrap_or(0));
+        let resets_in_seconds = seconds(window.end_ms - self.business_ms);
         Refusal::Quota(QuotaRefusal {
             meter: Rc::clone(&window.meter),
             limit: Units::from_milli(limit).unwrap_or(Units::MAX),
-            used: Units::from_milli(used).unwrap_or(Units::MAX),
+            remaining: Units::from_milli(window.remaining().unwrap_or(0)).unwrap_or(Units::MAX),
+            window_seconds: seconds(window.end_ms - window.start_ms),
+            resets_in_seconds,
             resets_at_ms: window.end_ms,
             retry_after_seconds: if window.units_may_return() {
                 1
             } else {
-                seconds(window.end_ms - self.business_ms).max(1)
+                resets_in_seconds.max(1)
             },
         })
     }

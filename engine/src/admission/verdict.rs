@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::cache::ChainRef;
 use crate::contract::AccessDocument;
+use crate::fields::MeterState;
 use crate::lease::Reservation;
 use crate::policy::PathRefused;
 use crate::problem::{Code, Problem, Quota};
@@ -47,8 +48,12 @@ pub struct QuotaRefusal {
     pub meter: Rc<str>,
     /// The limit.
     pub limit: Units,
-    /// What of it is used or reserved, as this worker knows it.
-    pub used: Units,
+    /// What is left of it, as this worker knows it.
+    pub remaining: Units,
+    /// The window's length.
+    pub window_seconds: u64,
+    /// Time to its end.
+    pub resets_in_seconds: u64,
     /// The window's end, unix ms.
     pub resets_at_ms: i64,
     /// When to try again.
@@ -77,9 +82,13 @@ impl Refusal {
             Self::Meter(meter) => Problem::meter_not_in_plan(meter),
             Self::Feature(feature) => Problem::feature_not_in_plan(feature),
             Self::Quota(quota) => Problem::quota_exceeded(Quota {
-                meter: &quota.meter,
-                limit: quota.limit,
-                used: quota.used,
+                state: MeterState {
+                    meter: &quota.meter,
+                    limit: quota.limit,
+                    remaining: quota.remaining,
+                    window_seconds: quota.window_seconds,
+                    resets_in_seconds: quota.resets_in_seconds,
+                },
                 resets_at_ms: quota.resets_at_ms,
             })
             .retry_after(quota.retry_after_seconds),

@@ -46,9 +46,13 @@ fn example(code: Code) -> Problem<'static> {
         Code::FeatureNotInPlan => Problem::feature_not_in_plan(&slug("chat")),
         Code::PathNotNormal => Problem::path_not_normal(PathRefused::EmptySegment),
         Code::QuotaExceeded => Problem::quota_exceeded(Quota {
-            meter: "api_requests",
-            limit: "20".parse().unwrap(),
-            used: "19.5".parse().unwrap(),
+            state: MeterState {
+                meter: "api_requests",
+                limit: "20".parse().unwrap(),
+                remaining: "0.5".parse().unwrap(),
+                window_seconds: 2_678_400,
+                resets_in_seconds: 60,
+            },
             resets_at_ms: 1_769_871_600_000,
         }),
         Code::KeyMissing
@@ -113,6 +117,12 @@ fn headers_follow_the_status_and_the_code() {
     );
     let later = unavailable.retry_after(30);
     assert_eq!(header(&responses.answer(&later), "retry-after"), Some("30"));
+
+    let quota = example(Code::QuotaExceeded);
+    let told = Some("\"api_requests\";r=0;t=60");
+    assert_eq!(header(&responses.answer(&quota), "ratelimit"), told);
+    responses.rate_limit_headers = false;
+    assert_eq!(header(&responses.answer(&quota), "ratelimit"), None);
 
     responses.set_status(Code::KeyUnknown, 403);
     let answer = responses.answer(&Problem::new(Code::KeyUnknown));

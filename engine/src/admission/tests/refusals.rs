@@ -127,7 +127,7 @@ fn a_hard_limit_lets_exactly_its_units_through_and_says_when_it_resets() {
         panic!("the quota is used up");
     };
     assert_eq!(quota.limit.to_string(), "20");
-    assert_eq!(quota.used.to_string(), "20");
+    assert_eq!(quota.remaining.to_string(), "0");
     assert!(quota.retry_after_seconds > 80_000, "{quota:?}");
 }
 
