@@ -56,11 +56,14 @@ impl Process {
         let _ = self.child.wait();
     }
 
-    /// Asks it to end (`SIGTERM`) and waits until it has.
+    /// Asks it to end (`SIGTERM`), unless it has ended already, and waits until it has.
     ///
     /// # Panics
     /// When it does not end in time.
     pub fn terminate(&mut self) -> ExitStatus {
+        if let Some(status) = self.ended() {
+            return status;
+        }
         self.signal(Signal::SIGTERM);
         let name = self.name;
         wait::blocking_until("the end after SIGTERM", || {
@@ -101,8 +104,7 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).expect("a process id is a positive integer");
-        kill(Pid::from_raw(pid), signal).expect("the process is ours and not waited for");
+        kill(self.pid(), signal).expect("the process is ours and not waited for");
     }
 }
 

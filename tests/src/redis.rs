@@ -117,14 +117,15 @@ impl RedisServer {
             .expect("Redis answers")
     }
 
-    /// Kills it (`SIGKILL`); nothing listens until [`RedisServer::restart`].
+    /// Kills it (`SIGKILL`): what it was slow to write, up to two seconds of acknowledged writes, is lost. Nothing
+    /// listens until [`RedisServer::restart`].
     pub fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// Starts it again with what it has on disk, killing it first if it runs.
+    /// Starts it again with what it has on disk; if it runs, it may write everything first.
     pub fn restart(&mut self) {
-        self.process.kill();
+        self.process.terminate();
         self.process = spawn(&self.options, self.folder.path(), self.port);
         self.wait_until_ready();
     }
@@ -136,9 +137,15 @@ impl RedisServer {
         self.restart();
     }
 
-    /// Copies what it has on disk; with [`RedisServer::restart_from`], the loss of what came later.
+    /// Copies what it has on disk, once that is everything; with [`RedisServer::restart_from`], the loss of what came later.
     #[must_use]
     pub fn save(&self) -> SavedData {
+        wait::blocking_until("Redis to write", || {
+            let answer = self.exchange(b"INFO persistence\r\n");
+            let text = String::from_utf8_lossy(&answer).into_owned();
+            let written = text.contains("aof_buffer_length:0\r\n");
+            if written { Ok(()) } else { Err(text) }
+        });
         let saved = TempDir::new().expect("a temporary folder can be made");
         copy_files(&self.data(), saved.path());
         SavedData(saved)

@@ -16,7 +16,7 @@ pub trait Store {
     /// Lets time pass.
     fn pass_ms(&mut self, milliseconds: u64);
 
-    /// The process dies and starts again with its data.
+    /// The process ends and starts again with its data.
     fn restart(&mut self);
 }
 
