@@ -129,7 +129,7 @@ impl Bench {
                 .iter()
                 .map(|word| str::from_utf8(word.as_bulk().unwrap()).unwrap())
                 .collect();
-            let is_settle = words.iter().any(|word| *word == "tg:test:pending");
+            let is_settle = words.contains(&"tg:test:pending");
             let fields = if is_settle {
                 self.settle(&words)
             } else {
