@@ -33,7 +33,7 @@ impl Counter {
     }
 }
 
-/// Shows a level, as the sum of what the workers have.
+/// Shows a level, as the sum of what the workers have; the part of a VM that crashed stays in it.
 #[derive(Debug)]
 pub struct Gauge {
     id: Option<MetricId>,
