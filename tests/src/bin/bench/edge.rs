@@ -1,0 +1,233 @@
+//! What the filter costs: gateways that differ only in what stands before the same backend, measured by turns.
+//!
+//! All of them run all the time, since starting one takes longer than measuring it; those not measured do nothing but
+//! tick, and the filter's last readings of Redis's change log are too few to be seen.
+
+use std::fmt;
+
+use nix::unistd::Pid;
+use tollgate_tests::envoy::{AccessLog, Envoy, EnvoyOptions, Module};
+use tollgate_tests::process::{near_test, program};
+use tollgate_tests::redis::{RedisOptions, RedisServer};
+use tollgate_tests::wait;
+
+use crate::customer::Customer;
+use crate::work::{RedisWork, processor_us};
+use crate::{backend, load};
+
+/// How often every row is measured.
+pub const ROUNDS: usize = 5;
+/// Connections under which a gateway's worker has no time to spare.
+const BUSY_CONNECTIONS: u32 = 32;
+const WARM_UP_SECONDS: u32 = 1;
+const MEASURED_SECONDS: u32 = 3;
+
+/// What is measured of every row.
+pub const COLUMNS: [&str; 7] = [
+    "rps_1",
+    "p50_us_1",
+    "p99_us_1",
+    "rps_32",
+    "p50_us_32",
+    "p99_us_32",
+    "cpu_us_per_request",
+];
+/// The column of requests per second on the busy connections.
+pub const RPS_BUSY: usize = 3;
+/// The column of processor time.
+pub const CPU: usize = 6;
+
+/// One kind of gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Row {
+    /// Envoy without a filter.
+    Plain,
+    /// A Wasm filter that continues at once.
+    Empty,
+    /// A Wasm filter that makes the host calls of ours and nothing else.
+    Twin,
+    /// The filter on one busy key with a hard limit.
+    Leased,
+}
+
+impl Row {
+    /// Every row, in the order of the table.
+    pub const ALL: [Self; 4] = [Self::Plain, Self::Empty, Self::Twin, Self::Leased];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Empty => "empty",
+            Self::Twin => "twin",
+            Self::Leased => "leased",
+        }
+    }
+
+    /// Whether its requests are metered.
+    pub const fn is_metered(self) -> bool {
+        match self {
+            Self::Plain | Self::Empty | Self::Twin => false,
+            Self::Leased => true,
+        }
+    }
+
+    /// The least share of plain's requests per second it must reach.
+    pub const fn least_of_plain(self) -> Option<f64> {
+        match self {
+            Self::Plain | Self::Empty | Self::Twin => None,
+            Self::Leased => Some(0.80),
+        }
+    }
+
+    fn module(self) -> Module {
+        match self {
+            Self::Plain => Module::None,
+            Self::Empty => other_module("TOLLGATE_BENCH_EMPTY", "tollgate_bench_empty.wasm"),
+            Self::Twin => other_module("TOLLGATE_BENCH_TWIN", "tollgate_bench_twin.wasm"),
+            Self::Leased => Module::Tollgate,
+        }
+    }
+}
+
+fn other_module(variable: &str, file: &str) -> Module {
+    Module::Other(program(variable, near_test(file)))
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.name())
+    }
+}
+
+/// One round of one row.
+#[derive(Clone, Copy, Debug)]
+pub struct Measured {
+    /// By [`COLUMNS`].
+    pub figures: [f64; COLUMNS.len()],
+    /// Calls, commands sent and commands executed per 1,000 requests on the busy connections.
+    pub redis: [f64; 3],
+}
+
+/// Everything that was measured.
+#[derive(Debug)]
+pub struct Results {
+    /// The version of Envoy.
+    pub envoy: String,
+    /// Every round of every row.
+    pub rows: Vec<(Row, Vec<Measured>)>,
+}
+
+/// Measures every row.
+///
+/// # Panics
+/// When something does not run, or did not do what it is measured for.
+pub async fn measure() -> Results {
+    let bench = Bench::start().await;
+    let mut rows = Row::ALL.map(|row| (row, Vec::new()));
+    for round in 0..ROUNDS {
+        eprintln!("round {} of {ROUNDS}", round + 1);
+        for at in 0..rows.len() {
+            // Every other round goes backwards, so that a machine that slows down favours none.
+            let at = if round % 2 == 0 {
+                at
+            } else {
+                rows.len() - 1 - at
+            };
+            let measured = bench.measure(&bench.gateways[at]).await;
+            rows[at].1.push(measured);
+        }
+    }
+    for gateway in &bench.gateways {
+        bench.check(gateway).await;
+    }
+    Results {
+        envoy: bench.gateways[0].envoy.version().await,
+        rows: rows.into(),
+    }
+}
+
+struct Bench {
+    redis: RedisServer,
+    customer: Customer,
+    gateways: Vec<Gateway>,
+}
+
+struct Gateway {
+    row: Row,
+    envoy: Envoy,
+}
+
+impl Bench {
+    async fn start() -> Self {
+        let backend = backend::start();
+        let mut redis = RedisServer::start(RedisOptions::default());
+        let customer = Customer::publish(&mut redis);
+        let mut gateways = Vec::new();
+        for row in Row::ALL {
+            let envoy = Envoy::start(EnvoyOptions {
+                module: row.module(),
+                access_log: AccessLog::None,
+                concurrency: 1,
+                ..EnvoyOptions::new(backend, redis.address())
+            })
+            .await;
+            gateways.push(Gateway { row, envoy });
+        }
+        Self {
+            redis,
+            customer,
+            gateways,
+        }
+    }
+
+    async fn measure(&self, gateway: &Gateway) -> Measured {
+        let (url, key) = (gateway.envoy.url(), self.customer.key());
+        load::put(&url, key, BUSY_CONNECTIONS, WARM_UP_SECONDS).await;
+        let (redis, processor) = (RedisWork::of(&self.redis), self.processor_us(gateway));
+        let busy = load::put(&url, key, BUSY_CONNECTIONS, MEASURED_SECONDS).await;
+        let processor = self.processor_us(gateway) - processor;
+        let redis = RedisWork::of(&self.redis).per_thousand(redis, busy.requests);
+        let single = load::put(&url, key, 1, MEASURED_SECONDS).await;
+        Measured {
+            figures: [
+                single.rps,
+                single.p50_us,
+                single.p99_us,
+                busy.rps,
+                busy.p50_us,
+                busy.p99_us,
+                processor / busy.requests,
+            ],
+            redis,
+        }
+    }
+
+    /// Of the gateway, Redis, and this process, which does nothing meanwhile but serve the backend.
+    fn processor_us(&self, gateway: &Gateway) -> f64 {
+        let processes = [gateway.envoy.pid(), self.redis.pid(), Pid::this()];
+        processes.into_iter().map(processor_us).sum()
+    }
+
+    /// Holds a gateway to what it was measured for: every answer came from the backend, through the module or none,
+    /// and metered ones are counted in Redis, each once.
+    async fn check(&self, gateway: &Gateway) {
+        let Gateway { row, envoy } = gateway;
+        let stats = envoy.stats("^http.public.downstream_rq_[1-5]xx$").await;
+        let answered = |class: u8| stats[&format!("http.public.downstream_rq_{class}xx")];
+        for class in [1, 3, 4, 5] {
+            assert_eq!(answered(class), 0, "{row} answered with {class}xx");
+        }
+        let vms = envoy.stats("^wasm.*active$").await.values().sum::<u64>();
+        assert_eq!(vms > 0, *row != Row::Plain, "{row} has {vms} VMs");
+        if row.is_metered() {
+            wait::until("all usage in Redis", async || {
+                let consumed = self.customer.consumed(&self.redis);
+                let served = answered(2);
+                (consumed == served)
+                    .then_some(())
+                    .ok_or_else(|| format!("{consumed} of {served}"))
+            })
+            .await;
+        }
+    }
+}

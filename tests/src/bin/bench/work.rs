@@ -1,0 +1,72 @@
+//! What servers did: processor time by the kernel's books, calls and commands by Redis's own.
+
+use std::fs;
+
+use nix::unistd::Pid;
+use tollgate_tests::redis::RedisServer;
+use tollgate_tests::store::request;
+
+/// Linux tells processes' times in hundredths of a second on every architecture that Envoy runs on.
+const TICK_US: f64 = 10_000.0;
+/// Where `utime` and `stime` stand in `/proc/<id>/stat`, counted after the command's name.
+const TIMES_AT: std::ops::Range<usize> = 11..13;
+/// What the filter sends, as Redis counts it; scripts run other commands.
+const SENT: [&str; 4] = ["auth", "eval", "evalsha", "script|load"];
+
+/// Processor time a process has taken, in µs: all its threads, in user and kernel mode.
+pub fn processor_us(process: Pid) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).expect("the process runs");
+    let (_, fields) = stat
+        .rsplit_once(')')
+        .expect("a command's name is in parentheses");
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    let ticks = fields[TIMES_AT].iter();
+    ticks
+        .map(|ticks| ticks.parse::<f64>().expect("a time is a number") * TICK_US)
+        .sum()
+}
+
+/// What a Redis was asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RedisWork {
+    /// Connections made to it, one per call.
+    pub calls: f64,
+    /// Commands sent to it.
+    pub commands: f64,
+    /// Commands it ran, those inside scripts included.
+    pub executed: f64,
+}
+
+impl RedisWork {
+    /// Everything since it was started.
+    pub fn of(redis: &RedisServer) -> Self {
+        let answer = redis.exchange(&request(&["INFO", "everything"]));
+        let text = String::from_utf8_lossy(&answer);
+        let mut work = Self::default();
+        for (name, value) in text.lines().filter_map(|line| line.split_once(':')) {
+            if name == "total_connections_received" {
+                work.calls = value.parse().expect("a count is a number");
+            } else if let Some(command) = name.strip_prefix("cmdstat_") {
+                let count = value
+                    .strip_prefix("calls=")
+                    .and_then(|rest| rest.split(',').next());
+                let count: f64 = count
+                    .and_then(|count| count.parse().ok())
+                    .expect("a count is a number");
+                work.commands += if SENT.contains(&command) { count } else { 0.0 };
+                work.executed += if command == "info" { 0.0 } else { count };
+            }
+        }
+        work
+    }
+
+    /// What came after `earlier`, without the connection that asked, for every `requests` of a thousand.
+    pub fn per_thousand(self, earlier: Self, requests: f64) -> [f64; 3] {
+        let per_thousand = |count: f64| count * 1_000.0 / requests;
+        [
+            per_thousand(self.calls - earlier.calls - 1.0),
+            per_thousand(self.commands - earlier.commands),
+            per_thousand(self.executed - earlier.executed),
+        ]
+    }
+}
