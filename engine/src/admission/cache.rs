@@ -44,6 +44,18 @@ pub(super) struct Offline {
     pub(super) hard: u64,
 }
 
+impl Offline {
+    /// Counts anew in another outage.
+    pub(super) fn begin(&mut self, outage: u32) {
+        if self.outage != outage {
+            *self = Self {
+                outage,
+                ..Self::default()
+            };
+        }
+    }
+}
+
 /// A key's hash is random already: eight bytes of it, mixed with a number the client does not know.
 #[derive(Clone, Debug)]
 struct Seeded(u64);

@@ -115,12 +115,7 @@ impl Worker {
         if let Some(refusal) = lacks_feature(demand, &document.terms[term]) {
             return Ok(Verdict::Refuse(refusal));
         }
-        if known.offline.outage != outage {
-            known.offline = super::cache::Offline {
-                outage,
-                ..Default::default()
-            };
-        }
+        known.offline.begin(outage);
         let mut spending = Spending {
             chain,
             known,
