@@ -35,6 +35,7 @@ enum Stage {
 }
 
 impl Http {
+    /// The request of this context.
     pub const fn new(id: RequestId, shared: Rc<Shared>) -> Self {
         Self {
             id,

@@ -8,6 +8,7 @@ use tollgate_engine::policy::{Access, Policy};
 use crate::metrics::{Counter, CounterFamily, Gauge, Histogram, LabelSet};
 use crate::shared::Shared;
 
+/// Time between two reports.
 const INTERVAL_MS: u64 = 1_000;
 
 /// Everything Envoy shows of one worker, and what of it was told so far.
@@ -68,6 +69,7 @@ impl LabelSet for OutcomeLabel {
 }
 
 impl Report {
+    /// Nothing told yet.
     pub fn new(now: Now) -> Self {
         Self {
             due_ms: now.monotonic_ms + INTERVAL_MS,
@@ -91,6 +93,7 @@ impl Report {
         }
     }
 
+    /// Tells Envoy what changed, once in [`INTERVAL_MS`].
     pub fn export_if_due(&mut self, shared: &Shared, now: Now) {
         if now.monotonic_ms >= self.due_ms {
             self.due_ms = now.monotonic_ms + INTERVAL_MS;
@@ -98,6 +101,7 @@ impl Report {
         }
     }
 
+    /// Tells Envoy what changed.
     pub fn export(&mut self, shared: &Shared, now: Now) {
         let (tally, stats, (keys, chains), lag_ms, skew_ms, is_up) = shared.with_worker(|worker| {
             (

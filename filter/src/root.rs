@@ -148,7 +148,7 @@ impl Running {
         self.report.note_call(&self.shared);
         let redis = &self.shared.policy.redis;
         match host::dispatch(&redis.cluster, &bytes, redis.timeout_ms) {
-            Ok(()) => self.shared.is_calling().set(true),
+            Ok(()) => self.shared.call_begins(),
             Err(refused) => {
                 if self.failure.is_none() {
                     let cluster = &redis.cluster;
@@ -163,7 +163,7 @@ impl Running {
     }
 
     fn take_answer(&mut self, end: &CallEnd) {
-        self.shared.is_calling().set(false);
+        self.shared.call_ends();
         let now = self.shared.clock.read();
         let result = match end {
             CallEnd::Answered(bytes) => CallResult::Answer(bytes),
@@ -171,7 +171,6 @@ impl Running {
             CallEnd::Lost => CallResult::Failed(CallFailure::NoAnswer),
         };
         self.answer(result, now);
-        self.adapt_tick();
         // Not in this callback: Envoy would give the next call the connection that is just being closed.
         self.shared.wake_root();
     }
@@ -242,8 +241,8 @@ impl Running {
 
     /// Ticks faster while requests wait for something else than the answer to a call.
     fn adapt_tick(&mut self) {
-        let waits = !self.shared.is_calling().get()
-            && self.shared.with_worker(|worker| worker.has_waiting());
+        let waits =
+            !self.shared.is_calling() && self.shared.with_worker(|worker| worker.has_waiting());
         let tick_ms = if waits { TICK_WAITING_MS } else { TICK_MAX_MS };
         if tick_ms == self.tick_ms {
             return;

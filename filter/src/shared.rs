@@ -15,7 +15,9 @@ use crate::host::{self, Refused, WakeUp};
 /// One worker, for its root context and every request.
 #[derive(Debug)]
 pub struct Shared {
+    /// The configuration.
     pub policy: Rc<Policy>,
+    /// The time.
     pub clock: Clock,
     worker: RefCell<Worker>,
     /// Of requests that were admitted after they had waited; their own contexts fetch them.
@@ -26,6 +28,7 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// A worker whose root context hears `wake_up`.
     pub fn new(worker: Worker, clock: Clock, wake_up: WakeUp) -> Self {
         Self {
             policy: Rc::clone(worker.policy()),
@@ -67,8 +70,19 @@ impl Shared {
         self.is_woken.set(false);
     }
 
-    pub const fn is_calling(&self) -> &Cell<bool> {
-        &self.is_calling
+    /// Notes that a call is under way.
+    pub fn call_begins(&self) {
+        self.is_calling.set(true);
+    }
+
+    /// Notes that no call is under way.
+    pub fn call_ends(&self) {
+        self.is_calling.set(false);
+    }
+
+    /// Whether a call is under way.
+    pub const fn is_calling(&self) -> bool {
+        self.is_calling.get()
     }
 }
 
