@@ -129,7 +129,7 @@ pub async fn update_plan(
 /// Publishes a draft: from then on it is sold and never changes, and the version sold before is
 /// archived. Every mistake is told at once.
 #[utoipa::path(post, path = "/v1/plans/{plan}/publish", tag = "plans", request_body = Nothing,
-    params(("plan" = PlanId, Path, description = "The draft's id.")),
+    params(("plan" = String, Path, description = "The draft's id, or the plan's key.")),
     responses((status = 200, description = "The active version.", body = PlanVersion)))]
 pub async fn publish_plan(
     State(app): State<App>,
@@ -137,8 +137,7 @@ pub async fn publish_plan(
     Post(document, mut call): Post<Nothing>,
 ) -> Result<Answer> {
     document.check(|nothing, _| Some(nothing))?;
-    let draft = find(&mut call.tx, &plan).await?;
-    require_status(&draft, PlanStatus::Draft)?;
+    let draft = find_in(&mut call.tx, &plan, PlanStatus::Draft).await?;
     let features = Features::new(all_features(&mut call.tx).await?);
     let mut mistakes = Mistakes::default();
     let plan = rules::check(&draft.document, &features, Purpose::Publish, &mut mistakes);
@@ -159,7 +158,7 @@ pub async fn publish_plan(
 
 /// Archives the version that is sold: nobody can subscribe to it any more, subscriptions go on.
 #[utoipa::path(post, path = "/v1/plans/{plan}/archive", tag = "plans", request_body = Nothing,
-    params(("plan" = PlanId, Path, description = "The active version's id.")),
+    params(("plan" = String, Path, description = "The active version's id, or the plan's key.")),
     responses((status = 200, description = "The archived version.", body = PlanVersion)))]
 pub async fn archive_plan(
     State(app): State<App>,
@@ -167,8 +166,7 @@ pub async fn archive_plan(
     Post(document, mut call): Post<Nothing>,
 ) -> Result<Answer> {
     document.check(|nothing, _| Some(nothing))?;
-    let plan = find(&mut call.tx, &plan).await?;
-    require_status(&plan, PlanStatus::Active)?;
+    let plan = find_in(&mut call.tx, &plan, PlanStatus::Active).await?;
     let plan = archived(&app, plan);
     store::update(&mut call.tx, &plan).await?;
     call.done(&plan).await
@@ -244,9 +242,20 @@ fn archived(app: &App, plan: PlanVersion) -> PlanVersion {
     }
 }
 
-fn require_status(plan: &PlanVersion, status: PlanStatus) -> Result<()> {
+/// The version by its id if it has this status, or by the plan's key the one that has.
+async fn find_in(
+    connection: &mut Connection,
+    id_or_key: &str,
+    status: PlanStatus,
+) -> Result<PlanVersion> {
+    if let Ok(key) = id_or_key.parse::<Slug>()
+        && let Some(plan) = store::with_status(connection, &key, status).await?
+    {
+        return Ok(plan);
+    }
+    let plan = resolve(connection, id_or_key).await?;
     if plan.status == status {
-        return Ok(());
+        return Ok(plan);
     }
     let (is, needed) = (plan.status.name(), status.name());
     let detail = format!("This version is {is}; only an {needed} one can be.");

@@ -109,7 +109,7 @@ pub(super) async fn find_draft(
 }
 
 /// A plan has at most one version of these statuses.
-async fn with_status(
+pub(super) async fn with_status(
     connection: &mut Connection,
     key: &Slug,
     status: PlanStatus,
