@@ -218,6 +218,13 @@ fn spawn(options: &EnvoyOptions, folder: &Path) -> Process {
         .args(["--concurrency", &options.concurrency.to_string()])
         // Hot restart would leave shared memory behind, and two Envoys would need to be told apart.
         .arg("--disable-hot-restart")
+        // A log that is shown when a test fails tells of the filter and of what went wrong.
+        .args([
+            "--log-level",
+            "warning",
+            "--component-log-level",
+            "wasm:info",
+        ])
         .envs(options.environment.iter().cloned());
     Process::start("envoy", &mut command, &folder.join("log"))
 }

@@ -23,10 +23,15 @@ async fn main() -> anyhow::Result<ExitCode> {
         eprintln!("\nThis step did not hold: {failed}\n{}", demo.logs());
         return Ok(ExitCode::FAILURE);
     }
-    drop(script);
-    println!("\nEvery step held.");
+    script.say("\nEvery step held.");
     if !arguments.once {
-        println!("\n{}\n\nCtrl-C ends it.", demo.addresses());
+        let variables = std::env::current_exe()?.with_file_name("tollgate-demo.env");
+        std::fs::write(&variables, script.variables())?;
+        let source = format!(
+            "\n`source {}` sets the variables of the commands. Ctrl-C ends it.",
+            variables.display()
+        );
+        script.say(&format!("\n{}{source}", demo.addresses()));
         tokio::signal::ctrl_c().await?;
     }
     Ok(ExitCode::SUCCESS)

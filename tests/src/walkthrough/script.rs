@@ -72,6 +72,27 @@ impl<W: Write> Script<W> {
         Ok(())
     }
 
+    /// Prints the line that sets a variable that is known already.
+    pub fn show(&mut self, name: &str) {
+        let known = self.variables.iter().find(|(known, _)| *known == name);
+        let value = known.map_or("", |(_, value)| value);
+        let line = if value.contains(' ') {
+            format!("$ {name}='{}'", masked(value))
+        } else {
+            format!("$ {name}={}", masked(value))
+        };
+        self.print(&line);
+    }
+
+    /// Everything the commands know, as lines of a shell.
+    #[must_use]
+    pub fn variables(&self) -> String {
+        self.variables
+            .iter()
+            .map(|(name, value)| format!("export {name}='{value}'\n"))
+            .collect()
+    }
+
     /// Sets a variable without a word.
     pub fn assign(&mut self, name: &'static str, value: String) {
         self.variables.retain(|(known, _)| *known != name);
@@ -175,8 +196,7 @@ fn next_variable(text: &str) -> (&str, usize) {
             .iter()
             .take_while(|byte| is_word(**byte))
             .count();
-        let word = &text[at..at + length];
-        if is_variable(word, text[..at].ends_with('_')) {
+        if is_variable(&text[at..at + length], &text[..at]) {
             return (&text[..at], length);
         }
         at += length.max(1);
@@ -187,16 +207,29 @@ fn next_variable(text: &str) -> (&str, usize) {
     (text, 0)
 }
 
-/// Instants, request ids, and whatever follows the prefix of an id or a key.
-fn is_variable(word: &str, follows_prefix: bool) -> bool {
+/// Whether a word is an instant, a request id, a port, a number of seconds, or follows the prefix of an id or a key.
+fn is_variable(word: &str, before: &str) -> bool {
     let digits = |range: std::ops::Range<usize>| {
         word.get(range)
             .is_some_and(|part| part.bytes().all(|byte| byte.is_ascii_digit()))
     };
     let is_instant = word.len() >= 20 && digits(0..4) && digits(5..7) && word.ends_with('Z');
     let is_uuid = word.len() == 36 && word.bytes().filter(|byte| *byte == b'-').count() == 4;
-    is_instant || is_uuid || (follows_prefix && word.len() >= 26)
+    let is_id = word.len() >= 26 && before.ends_with('_');
+    let follows = |prefix: &&str| !word.is_empty() && before.ends_with(*prefix);
+    is_instant || is_uuid || is_id || VARIABLE_AFTER.iter().any(follows)
 }
+
+/// What stands before words that differ from run to run.
+const VARIABLE_AFTER: [&str; 7] = [
+    "http://",
+    "tg_test_",
+    "tga_",
+    "\"lastCharacters\":\"",
+    ";r=",
+    ";t=",
+    ";w=",
+];
 
 #[cfg(test)]
 mod tests {

@@ -20,34 +20,40 @@ pub async fn walk<W: Write>(demo: &mut Demo, script: &mut Script<W>) -> Result<(
 }
 
 fn sell<W: Write>(script: &mut Script<W>) -> Result<(), Failed> {
-    script.say("# 1. What is sold: two meters with their features, and two plans.");
-    for document in [
-        r#"meters -d '{"slug": "api_requests", "name": "API requests", "eventType": "request", "aggregation": "SUM", "valueProperty": "$.units"}'"#,
-        r#"meters -d '{"slug": "tokens", "name": "Tokens", "eventType": "request", "aggregation": "SUM", "valueProperty": "$.tokens"}'"#,
-        r#"features -d '{"key": "api_requests", "name": "API requests", "meterSlug": "api_requests"}'"#,
-        r#"features -d '{"key": "tokens", "name": "Tokens", "meterSlug": "tokens"}'"#,
-        "plans -d @tests/demo/plan-free.json",
-        "plans -d @tests/demo/plan-tiny.json",
-    ] {
-        script.run(&created(document), &["201"])?;
-    }
-    for plan in ["free", "tiny"] {
-        let publish = format!(
-            r#"curl -s -o /dev/null -w '%{{http_code}}\n' -X POST -H "$ADMIN" $TOLLGATE/v1/plans/{plan}/publish"#
-        );
-        script.run(&publish, &["200"])?;
-    }
+    script.say("# 1. The control plane started in an empty folder and made its first admin key.");
+    script.show("TOLLGATE");
+    script.show("API");
+    script.show("ADMIN");
+    script.say("# What is sold: two meters with their features, and two plans.");
+    script.run(
+        r#"for kind in meters features plans; do for file in tests/demo/$kind/*.json; do curl -s -o /dev/null -w "%{http_code} $file\n" -H "$ADMIN" $TOLLGATE/v1/$kind --json @$file; done; done"#,
+        &[
+            "201 tests/demo/meters/api_requests.json",
+            "201 tests/demo/meters/tokens.json",
+            "201 tests/demo/features/api_requests.json",
+            "201 tests/demo/features/tokens.json",
+            "201 tests/demo/plans/free.json",
+            "201 tests/demo/plans/tiny.json",
+        ],
+    )?;
+    script.run(
+        r#"for plan in free tiny; do curl -s -o /dev/null -w "%{http_code} $plan\n" -X POST -H "$ADMIN" $TOLLGATE/v1/plans/$plan/publish; done"#,
+        &["200 free", "200 tiny"],
+    )?;
     Ok(())
 }
 
 fn subscribe<W: Write>(script: &mut Script<W>) -> Result<(), Failed> {
     script.say("\n# 2. A customer subscribes to `free` and gets an API key, shown once.");
     script.run(
-        r#"curl -s -H "$ADMIN" -H 'content-type: application/json' $TOLLGATE/v1/customers -d '{"key": "acme", "name": "Acme"}'"#,
+        &create("customers", r#"{"key": "acme", "name": "Acme"}"#),
         &[r#""key":"acme""#],
     )?;
     script.run(
-        r#"curl -s -H "$ADMIN" -H 'content-type: application/json' $TOLLGATE/v1/subscriptions -d '{"key": "acme-api", "customer": "acme", "plan": "free"}'"#,
+        &create(
+            "subscriptions",
+            r#"{"key": "acme-api", "customer": "acme", "plan": "free"}"#,
+        ),
         &[r#""status":"active""#],
     )?;
     let key = script.run(&issue("acme-api"), &[r#""secret":"tg_test_"#])?;
@@ -55,18 +61,20 @@ fn subscribe<W: Write>(script: &mut Script<W>) -> Result<(), Failed> {
 }
 
 fn call<W: Write>(script: &mut Script<W>) -> Result<(), Failed> {
-    script.say("\n# 3. Requests through Envoy: refused without a key; with one, the upstream sees who calls and not the key.");
+    script.say(
+        "\n# 3. Requests through Envoy: refused without a key; with one, the upstream sees who calls and not the key.",
+    );
     script.run("curl -s $API/v1/hello", &[r#""code":"key_missing""#])?;
     let seen = script.run(
-        r#"curl -s -H "authorization: Bearer $KEY" $API/v1/hello"#,
+        r#"curl -s -H "authorization: Bearer $KEY" $API/v1/hello | grep -oE '"(authorization|x-tollgate-[a-z]*)":"[^"]*"'"#,
         &["x-tollgate-identity"],
     )?;
-    if seen.contains("tg_test_") {
+    if seen.contains("authorization") {
         return Err(Failed::because("the upstream does not see the key", seen));
     }
     script.run(
         r#"curl -s -o /dev/null -D - -H "authorization: Bearer $KEY" $API/v1/hello | grep -i '^ratelimit'"#,
-        &["r=998"],
+        &["ratelimit-policy: \"api_requests\";q=1000;", "ratelimit: \"api_requests\";r=99"],
     )?;
     Ok(())
 }
@@ -74,20 +82,22 @@ fn call<W: Write>(script: &mut Script<W>) -> Result<(), Failed> {
 fn exhaust<W: Write>(script: &mut Script<W>) -> Result<(), Failed> {
     script.say("\n# A plan with a hard limit of 20: exactly 20 of 60 requests pass, over both workers of Envoy.");
     script.run(
-        r#"curl -s -o /dev/null -w '%{http_code}\n' -H "$ADMIN" -H 'content-type: application/json' $TOLLGATE/v1/customers -d '{"key": "bolt", "name": "Bolt"}'"#,
-        &["201"],
+        &create("customers", r#"{"key": "bolt", "name": "Bolt"}"#),
+        &[r#""key":"bolt""#],
     )?;
     script.run(
-        r#"curl -s -o /dev/null -w '%{http_code}\n' -H "$ADMIN" -H 'content-type: application/json' $TOLLGATE/v1/subscriptions -d '{"key": "bolt-api", "customer": "bolt", "plan": "tiny"}'"#,
-        &["201"],
+        &create(
+            "subscriptions",
+            r#"{"key": "bolt-api", "customer": "bolt", "plan": "tiny"}"#,
+        ),
+        &[r#""plan":"tiny""#],
     )?;
     let key = script.run(&issue("bolt-api"), &[r#""secret":"tg_test_"#])?;
     script.set("BOLT", &key, (r#""secret":""#, r#"""#))?;
-    let counted = script.run(
+    script.run(
         r#"for i in $(seq 60); do curl -s -o /dev/null -w '%{http_code}\n' -H "x-api-key: $BOLT" $API/v1/hello; sleep 0.1; done | sort | uniq -c"#,
         &["20 200", "40 403"],
     )?;
-    drop(counted);
     script.run(
         r#"curl -s -H "x-api-key: $BOLT" $API/v1/hello"#,
         &[r#""code":"quota_exceeded""#, r#""limit":"20""#],
@@ -99,7 +109,10 @@ fn exhaust<W: Write>(script: &mut Script<W>) -> Result<(), Failed> {
 fn move_up<W: Write>(script: &mut Script<W>) -> Result<(), Failed> {
     script.say("\n# A plan that allows more works at once; what was used is carried over.");
     script.run(
-        r#"curl -s -H "$ADMIN" -H 'content-type: application/json' $TOLLGATE/v1/subscriptions/bolt-api/change -d '{"plan": "free", "key": "bolt-free"}'"#,
+        &create(
+            "subscriptions/bolt-api/change",
+            r#"{"plan": "free", "key": "bolt-free"}"#,
+        ),
         &[r#""plan":"free""#],
     )?;
     script.run_until(
@@ -158,8 +171,8 @@ fn survive_without_redis<W: Write>(demo: &mut Demo, script: &mut Script<W>) -> R
     script.by_hand("redis-server &");
     demo.restart_redis();
     script.run_until(
-        r#"curl -s -o /dev/null -D - -H "x-api-key: $KEY" $API/v1/hello | grep -i '^ratelimit:'"#,
-        &["r=967"],
+        r#"curl -s -o /dev/null -w '%{http_code}\n' -H "x-api-key: $KEY" $API/v1/hello"#,
+        &["200"],
     )?;
     script.run(
         r#"curl -s -H "x-api-key: $BOLT" $API/v1/hello"#,
@@ -169,11 +182,9 @@ fn survive_without_redis<W: Write>(demo: &mut Demo, script: &mut Script<W>) -> R
     Ok(())
 }
 
-/// The command that makes something, answered by its status.
-fn created(document: &str) -> String {
-    format!(
-        r#"curl -s -o /dev/null -w '%{{http_code}}\n' -H "$ADMIN" -H 'content-type: application/json' $TOLLGATE/v1/{document}"#
-    )
+/// The command that posts a document.
+fn create(path: &str, document: &str) -> String {
+    format!(r#"curl -s -H "$ADMIN" $TOLLGATE/v1/{path} --json '{document}'"#)
 }
 
 fn issue(subscription: &str) -> String {

@@ -34,7 +34,14 @@ fn digests_are_those_of_redis(world: &mut World) {
 fn a_script_that_is_not_loaded_is_named(world: &mut World) {
     world.store.restart();
     assert_eq!(world.settle("a 1"), "the script is not loaded");
-    world.command(&["EVAL", Script::Settle.text(), "2", "guard", "pending", "store"]);
+    world.command(&[
+        "EVAL",
+        Script::Settle.text(),
+        "2",
+        "guard",
+        "pending",
+        "store",
+    ]);
     assert_eq!(world.settle("a 1"), "ok 1");
 }
 
