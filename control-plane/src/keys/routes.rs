@@ -12,7 +12,8 @@ use crate::http::document::{Nothing, Query};
 use crate::http::page::{Page, PageQuery};
 use crate::idempotency::{Answer, Post};
 use crate::ids::{ApiKeyId, SubscriptionId};
-use crate::{publisher, subscriptions};
+use crate::publisher;
+use crate::subscriptions::{self, chain};
 
 /// Issues an API key for a subscription, whose secret is shown only in this answer.
 ///
@@ -30,7 +31,7 @@ pub async fn create_key(
     let now = app.clock.business_now();
     let document = document.check(|document, mistakes| document.check(now, mistakes))?;
     let chain = required_chain(&mut call.tx, &subscription).await?;
-    if !subscriptions::goes_on(&mut call.tx, chain, now).await? {
+    if !chain::goes_on(&mut call.tx, chain, now).await? {
         let detail = "The subscription has ended.";
         return Err(Error::conflict("subscription_ended", detail));
     }
@@ -122,7 +123,7 @@ async fn issue(
         let detail = format!("A subscription has at most {KEYS_PER_CHAIN_MAX} keys.");
         return Err(Error::conflict("too_many_keys", detail));
     }
-    let tag = subscriptions::tag_of(tx, chain).await?;
+    let tag = chain::tag_of(tx, chain).await?;
     let secret = Secret::generate(app.config.environment, tag)?;
     let prefix = prefix(app.config.environment, tag.as_str());
     let key = document.key(&app.clock, chain, prefix, &secret);
@@ -143,8 +144,8 @@ async fn required(app: &App, connection: &mut Connection, id: &str) -> Result<Ap
 }
 
 async fn required_chain(connection: &mut Connection, subscription: &str) -> Result<SubscriptionId> {
-    let chain = subscriptions::find_chain_of(connection, subscription).await?;
-    chain.ok_or_else(|| {
+    let found = subscriptions::find(connection, subscription).await?;
+    found.map(|found| found.chain).ok_or_else(|| {
         let detail = "There is no such subscription.";
         Error::not_found("subscription_not_found", detail)
     })

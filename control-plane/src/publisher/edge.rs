@@ -70,22 +70,11 @@ impl Edge {
     /// Runs commands in one go and gives their answers in order.
     ///
     /// Scripts that Redis does not know are loaded, and a connection that was lost is made anew, once:
-    /// every script may run twice.
+    /// every command here may run twice.
     ///
     /// # Errors
     /// When Redis does not answer or refuses one of them.
     pub async fn run<T: FromRedisValue>(&self, commands: &[Cmd]) -> RedisResult<Vec<T>> {
-        match self.send(commands).await {
-            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                self.load_scripts().await?;
-                self.send(commands).await
-            }
-            Err(error) if error.is_unrecoverable_error() => self.send(commands).await,
-            other => other,
-        }
-    }
-
-    async fn send<T: FromRedisValue>(&self, commands: &[Cmd]) -> RedisResult<Vec<T>> {
         if commands.is_empty() {
             return Ok(Vec::new());
         }
@@ -93,7 +82,37 @@ impl Edge {
         for command in commands {
             pipeline.add_command(command.clone());
         }
-        pipeline.query_async(&mut self.connection.clone()).await
+        match self.send(&pipeline).await {
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                self.load_scripts().await?;
+                self.send(&pipeline).await
+            }
+            other => other,
+        }
+    }
+
+    async fn send<T: FromRedisValue>(&self, pipeline: &Pipeline) -> RedisResult<T> {
+        let mut connection = self.connection.clone();
+        match pipeline.query_async(&mut connection).await {
+            Err(error) if error.is_unrecoverable_error() => {
+                pipeline.query_async(&mut connection).await
+            }
+            other => other,
+        }
+    }
+
+    async fn ask<T: FromRedisValue>(&self, command: Cmd) -> RedisResult<T> {
+        let mut pipeline = Pipeline::with_capacity(1);
+        pipeline.add_command(command);
+        self.send(&pipeline).await.map(|(answer,)| answer)
+    }
+
+    /// Asks Redis for an answer, and nothing else.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn ping(&self) -> RedisResult<()> {
+        self.ask(redis::cmd("PING")).await
     }
 
     /// Loads every script of the contract.
@@ -101,12 +120,11 @@ impl Edge {
     /// # Errors
     /// When Redis does not answer.
     pub async fn load_scripts(&self) -> RedisResult<()> {
-        let load = Script::ALL.map(|script| {
-            let mut load = redis::cmd("SCRIPT");
-            load.arg("LOAD").arg(script.text());
-            load
-        });
-        self.send::<String>(&load).await.map(drop)
+        let mut pipeline = Pipeline::with_capacity(Script::ALL.len());
+        for script in Script::ALL {
+            pipeline.cmd("SCRIPT").arg("LOAD").arg(script.text());
+        }
+        self.send::<Vec<String>>(&pipeline).await.map(drop)
     }
 
     /// The state of the store.
@@ -122,7 +140,7 @@ impl Edge {
             .cmd("INFO")
             .arg("replication");
         let ((generation, ready, drained), info): ((_, Option<String>, Option<i64>), String) =
-            pipeline.query_async(&mut self.connection.clone()).await?;
+            self.send(&pipeline).await?;
         Ok(StoreState {
             generation,
             readiness: match ready.as_deref() {
@@ -141,7 +159,7 @@ impl Edge {
     pub async fn set_in_store(&self, field: &str, value: i64) -> RedisResult<()> {
         let mut set = redis::cmd("HSET");
         set.arg(self.names.store()).arg(field).arg(value);
-        self.run::<i64>(&[set]).await.map(drop)
+        self.ask::<i64>(set).await.map(drop)
     }
 
     /// Chains whose counters changed since the ledger read them, each once: what its names begin with, and its id.
@@ -152,13 +170,10 @@ impl Edge {
         let mut pending = BTreeSet::new();
         let mut cursor = 0_u64;
         loop {
-            let (next, members): (u64, Vec<String>) = redis::cmd("SSCAN")
-                .arg(self.names.pending())
-                .arg(cursor)
-                .arg("COUNT")
-                .arg(MEMBERS_PER_SCAN)
-                .query_async(&mut self.connection.clone())
-                .await?;
+            let mut scan = redis::cmd("SSCAN");
+            scan.arg(self.names.pending()).arg(cursor);
+            scan.arg("COUNT").arg(MEMBERS_PER_SCAN);
+            let (next, members): (u64, Vec<String>) = self.ask(scan).await?;
             let members = members.iter().filter_map(|member| member.rsplit_once(' '));
             pending.extend(members.map(|(tagged, chain)| (tagged.to_owned(), chain.to_owned())));
             if next == 0 {
@@ -180,14 +195,13 @@ impl Edge {
             .chars()
             .flat_map(|character| ['\\', character]);
         let pattern: String = literal.chain(['*']).collect();
-        redis::cmd("SCAN")
-            .arg(cursor)
+        let mut scan = redis::cmd("SCAN");
+        scan.arg(cursor)
             .arg("MATCH")
             .arg(pattern)
             .arg("COUNT")
-            .arg(count)
-            .query_async(&mut self.connection.clone())
-            .await
+            .arg(count);
+        self.ask(scan).await
     }
 
     /// What Redis does when its memory is full, as `INFO memory` names it.
@@ -195,10 +209,9 @@ impl Edge {
     /// # Errors
     /// When Redis does not answer.
     pub async fn maxmemory_policy(&self) -> RedisResult<String> {
-        let info: String = redis::cmd("INFO")
-            .arg("memory")
-            .query_async(&mut self.connection.clone())
-            .await?;
+        let mut info = redis::cmd("INFO");
+        info.arg("memory");
+        let info: String = self.ask(info).await?;
         Ok(field_of(&info, "maxmemory_policy").unwrap_or_default())
     }
 

@@ -20,7 +20,7 @@ use crate::health::NotReady;
 use crate::jobs::{Claim, Job};
 use crate::keys;
 use crate::outbox;
-use crate::subscriptions::{self, Loader};
+use crate::subscriptions::{Loader, chain};
 use crate::usage::{self, Drain};
 
 /// How often the store is looked at.
@@ -202,7 +202,7 @@ impl Keeper {
         loop {
             let now = self.app.clock.business_now();
             let mut reader = self.app.database.read().await?;
-            let ids = subscriptions::chain_ids(&mut reader, &after, DOCUMENTS_PER_PAGE).await?;
+            let ids = chain::ids(&mut reader, &after, DOCUMENTS_PER_PAGE).await?;
             let (Some(first), Some(last)) = (ids.first(), ids.last()) else {
                 break;
             };

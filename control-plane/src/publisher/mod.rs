@@ -20,7 +20,7 @@ use crate::error::Result;
 use crate::ids::{ApiKeyId, SubscriptionId};
 use crate::keys::{self, ApiKey};
 use crate::outbox::{self, Consumer, Message, Topic};
-use crate::subscriptions::{self, Loader};
+use crate::subscriptions::{Loader, chain};
 use edge::Edge;
 
 /// Documents to write.
@@ -38,14 +38,14 @@ enum Changed {
 ///
 /// # Errors
 /// When the database refuses.
-pub async fn chain_changed(app: &App, tx: &mut Write, chain: SubscriptionId) -> Result<()> {
+pub async fn chain_changed(app: &App, tx: &mut Write, id: SubscriptionId) -> Result<()> {
     let now = app.clock.business_now();
-    subscriptions::raise_version(tx, chain).await?;
+    chain::raise_version(tx, id).await?;
     let after = now.before(KEPT_AFTER_END);
-    if let Some(chain) = Loader::default().chain(tx, chain, after).await? {
-        subscriptions::set_renewal(tx, chain.id, document::renewal(&chain, now)).await?;
+    if let Some(loaded) = Loader::default().chain(tx, id, after).await? {
+        chain::set_renewal(tx, id, document::renewal(&loaded, now)).await?;
     }
-    enqueue(app, tx, chain, Changed::Chain(chain)).await
+    enqueue(app, tx, id, Changed::Chain(id)).await
 }
 
 /// Has a key's document written anew, after the change in this transaction.
@@ -88,7 +88,7 @@ impl Consumer for Publisher {
 
     async fn is_ready(&self) -> bool {
         // An outage leaves the backlog as it is, however long, until Redis answers.
-        self.app.redis.ping().await.is_ok()
+        self.edge.ping().await.is_ok()
     }
 
     async fn deliver(&self, message: &Message) -> anyhow::Result<()> {

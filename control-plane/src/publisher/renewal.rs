@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::chain_changed;
 use crate::app::App;
 use crate::jobs::{Claim, Job};
-use crate::subscriptions;
+use crate::subscriptions::chain;
 
 /// Documents renewed by one transaction.
 const DOCUMENTS_PER_TRANSACTION: i64 = 50;
@@ -39,14 +39,14 @@ impl Job for Renewal {
             // Reading first: that nothing is due costs no write.
             let due = {
                 let mut reader = self.app.database.read().await?;
-                subscriptions::renewable(&mut reader, now, DOCUMENTS_PER_TRANSACTION).await?
+                chain::renewable(&mut reader, now, DOCUMENTS_PER_TRANSACTION).await?
             };
             if due.is_empty() {
                 return Ok(());
             }
             let mut tx = self.app.database.begin_write().await?;
-            for chain in due {
-                chain_changed(&self.app, &mut tx, chain).await?;
+            for id in due {
+                chain_changed(&self.app, &mut tx, id).await?;
             }
             claim.commit(tx).await?;
         }

@@ -8,7 +8,7 @@ use tollgate_engine::slug::Slug;
 
 use super::document::{Timing, Wish};
 use super::schedule::{Resumed, resumed_at};
-use super::{Chain, Loader, Member, Start, Status, Subscription, store};
+use super::{Chain, Loader, Member, Start, Status, Subscription, chain, store};
 use crate::app::App;
 use crate::catalog::configuration::{self, Configuration};
 use crate::catalog::plans::{self, Plan, PlanStatus, PlanVersion};
@@ -59,7 +59,7 @@ pub(super) async fn subscribe(
         Timing::At(start) => start,
     };
     let id = SubscriptionId::generate(app.clock.machine_now());
-    let chain = match store::last_ended_chain(tx, customer.id, now).await? {
+    let chain = match chain::store::last_ended(tx, customer.id, now).await? {
         Some(ended) => load_chain(tx, ended).await?,
         None => new_chain(tx, &customer, id).await?,
     };
@@ -274,7 +274,7 @@ async fn new_chain(tx: &mut Write, customer: &Customer, first: SubscriptionId) -
         version: 0,
         members: Vec::new(),
     };
-    store::insert_chain(tx, &chain).await?;
+    chain::store::insert(tx, &chain).await?;
     Ok(chain)
 }
 

@@ -5,6 +5,7 @@
 //! last. Keys and counters belong to the chain, so that a change keeps keys, and units that were
 //! used count on where no fee was newly charged.
 
+pub mod chain;
 mod document;
 mod lifecycle;
 pub mod routes;
@@ -14,22 +15,17 @@ mod store;
 pub(crate) mod testing;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde::Serialize;
-use tollgate_engine::api_key::Tag;
-use tollgate_engine::contract::WindowId;
 use tollgate_engine::slug::Slug;
 use utoipa::ToSchema;
 
-pub use store::{
-    Loader, chain_ids, find, find_chain_of, goes_on, raise_version, renewable, set_renewal, tag_of,
-};
+pub use chain::{Chain, Loader, Member};
+pub use store::find;
 
-use crate::catalog::plans::{Entitlement, Plan};
 use crate::clock::BusinessInstant;
 use crate::ids::{CustomerId, PlanId, SubscriptionId};
-use schedule::{Resumed, Term};
+use schedule::Resumed;
 
 /// A customer on one version of a plan, from `active_from` to `active_to`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,53 +131,5 @@ impl Subscription {
     #[must_use]
     pub fn payment_status(&self) -> PaymentStatus {
         PaymentStatus::NotRequired
-    }
-}
-
-/// A subscription with what its plan says.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Member {
-    /// The subscription.
-    pub subscription: Subscription,
-    /// The version of the plan it is on.
-    pub plan: Arc<Plan>,
-}
-
-/// A customer's line of subscriptions.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Chain {
-    /// The id of the first one.
-    pub id: SubscriptionId,
-    /// Whose it is.
-    pub customer: CustomerId,
-    /// Where its state stands in Redis.
-    pub tag: Tag,
-    /// Of its access document.
-    pub version: u64,
-    /// In order; only those that were asked for.
-    pub members: Vec<Member>,
-}
-
-impl Chain {
-    /// Its terms, in order.
-    pub fn terms(&self) -> impl DoubleEndedIterator<Item = Term<'_>> {
-        self.members.iter().flat_map(Member::terms)
-    }
-
-    /// When a window ends, if a subscription of the chain has or had it.
-    #[must_use]
-    pub fn end_of(&self, window: &WindowId) -> Option<BusinessInstant> {
-        let start = BusinessInstant::from_unix_ms(window.start_ms);
-        let mut terms = self
-            .terms()
-            .filter(|term| term.subscription.epoch == window.epoch);
-        let term = terms.find(|term| term.contains(start))?;
-        term.entitlements().find_map(|(meter, entitlement)| {
-            let Entitlement::Metered { usage_period, .. } = entitlement else {
-                return None;
-            };
-            let found = term.windows(meter, *usage_period, start).next()?;
-            (found.id == *window).then_some(found.end)
-        })
     }
 }
