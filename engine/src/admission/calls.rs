@@ -73,11 +73,16 @@ impl Worker {
         for (chain, needs) in self.needs(now_ms) {
             self.add_chain(bytes, parts, chain, &needs, now_ms);
         }
-        while parts.len() < SETTLES_PER_CALL_MAX
+        // All that are due are taken before any is added, so that none comes twice and holds up the others.
+        let mut due = Vec::new();
+        while due.len() < SETTLES_PER_CALL_MAX
             && self.chains.is_any_due(now_ms, &self.rules)
             && self.settles.take(now_ms)
             && let Some(chain) = self.chains.next_due(now_ms, &self.rules)
         {
+            due.push(chain);
+        }
+        for chain in due {
             self.add_chain(bytes, parts, chain, &[], now_ms);
         }
     }

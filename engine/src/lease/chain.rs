@@ -223,6 +223,8 @@ impl Chain {
         if self.in_doubt() {
             return;
         }
+        // A chain without a window has nothing to declare; it must not stay due for it.
+        let declares = std::mem::take(&mut self.declares);
         let mut batch = Batch::default();
         for window in &mut self.windows {
             window.give_back(now_ms, rules);
@@ -241,13 +243,12 @@ impl Chain {
                     want,
                 });
             }
-            if self.declares {
+            if declares {
                 batch.declared.push((Rc::clone(&window.id), window.held()));
             }
         }
         self.unsettled_since_ms = None;
         if batch.entries().next().is_some() || self.stale {
-            self.declares = false;
             self.last_batch_ms = now_ms;
             self.sequence.push(batch, now_ms);
         }

@@ -209,8 +209,10 @@ impl World {
         let traffic = self.scenario.traffic.clone();
         self.run_until(traffic.for_ms)?;
         self.is_healed = true;
-        self.run_until(traffic.for_ms + traffic.longest_ms + SETTLED_AFTER_MS)?;
-        self.check_end()
+        let settled_ms = traffic.for_ms + traffic.longest_ms + SETTLED_AFTER_MS;
+        self.run_until(settled_ms)?;
+        self.check_end()?;
+        self.check_rest(settled_ms)
     }
 
     fn run_until(&mut self, end_ms: u64) -> Result<(), Broken> {
@@ -551,6 +553,20 @@ impl World {
             && metered != limit * MILLI
         {
             return Err(format!("E2: {metered} metered: {scenario:?}"));
+        }
+        Ok(())
+    }
+
+    /// Workers that served lately read the change log, and have nothing else to ask.
+    fn check_rest(&mut self, from_ms: u64) -> Result<(), Broken> {
+        let before = self.calls;
+        self.run_until(from_ms + 5_000)?;
+        let (calls, most) = (self.calls - before, 20 * self.places.len() as u64);
+        if calls > most {
+            return Err(format!(
+                "{calls} calls without traffic in 5 s: {:?}",
+                self.scenario
+            ));
         }
         Ok(())
     }

@@ -21,6 +21,8 @@ pub struct Bench {
     /// Thousandths left to lease; `None` without a limit.
     pub pot: Option<u64>,
     pub calls: usize,
+    /// The last number Redis has of this worker before the first batch: a look-up with a lower one is stale.
+    pub last: u64,
     pub now_ms: u64,
     requests: RequestId,
 }
@@ -42,6 +44,7 @@ impl Bench {
             access: access(Some(20)),
             pot: Some(20_000),
             calls: 0,
+            last: 0,
             now_ms: 1_000,
             requests: 0,
         }
@@ -155,15 +158,20 @@ impl Bench {
         let document = |is_new: bool, text: String| if is_new { text } else { String::new() };
         let header = &words[7..];
         let has_document = header[4] == self.access.version.to_string();
+        let is_stale = header[3].parse::<u64>().unwrap() < self.last;
         let mut fields = vec![
-            "ok".to_owned(),
-            header[3].to_owned(),
+            if is_stale { "stale" } else { "ok" }.to_owned(),
+            if is_stale {
+                self.last.to_string()
+            } else {
+                header[3].to_owned()
+            },
             self.access.version.to_string(),
             document(!has_document, serde_json::to_string(&self.access).unwrap()),
             document(is_lookup, serde_json::to_string(key).unwrap()),
             "0".to_owned(),
         ];
-        let Some(window) = self.window() else {
+        let Some(window) = self.window().filter(|_| !is_stale) else {
             return fields;
         };
         for wanted in header.iter().enumerate().filter(|(_, word)| **word == "w") {

@@ -91,3 +91,24 @@ fn a_worker_calls_no_more_often_than_its_pace() {
     let most = usize::try_from(bench.now_ms / 1_000 * 25 + 50).unwrap();
     assert!(bench.calls <= most, "{} calls, {most} allowed", bench.calls);
 }
+
+#[cfg_attr(target_arch = "wasm32", wasm_bindgen_test::wasm_bindgen_test)]
+#[cfg_attr(not(target_arch = "wasm32"), test)]
+fn a_worker_with_nothing_to_say_reads_the_log_and_no_more() {
+    let mut bench = Bench::on(METERED);
+    // The chain is known to Redis and to no window of this worker: a key that was revoked, after a restart of Redis.
+    bench.key.as_mut().unwrap().revoked_at_ms = Some(1);
+    bench.last = 5;
+    bench.request("/");
+    let calls = bench.calls;
+    for _ in 0..100 {
+        bench.now_ms += 50;
+        bench.exchange();
+    }
+    // Every 350 ms and a tick.
+    assert!(
+        bench.calls - calls <= 15,
+        "{} calls in 5 s",
+        bench.calls - calls
+    );
+}
