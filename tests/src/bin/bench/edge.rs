@@ -4,6 +4,7 @@
 //! tick, and the filter's last readings of Redis's change log are too few to be seen.
 
 use std::fmt;
+use std::time::Instant;
 
 use nix::unistd::Pid;
 use tollgate_tests::envoy::{AccessLog, Envoy, EnvoyOptions, Module};
@@ -12,7 +13,7 @@ use tollgate_tests::redis::{RedisOptions, RedisServer};
 use tollgate_tests::wait;
 
 use crate::customer::Customer;
-use crate::work::{RedisWork, processor_us};
+use crate::work::{RedisWork, ended_children_us, machine_us, processor_us, processors};
 use crate::{backend, load};
 
 /// How often every row is measured.
@@ -113,6 +114,8 @@ pub struct Measured {
 pub struct Results {
     /// The version of Envoy.
     pub envoy: String,
+    /// Which share of the machine's processors something else took meanwhile.
+    pub other_work: f64,
     /// Every round of every row.
     pub rows: Vec<(Row, Vec<Measured>)>,
 }
@@ -123,6 +126,7 @@ pub struct Results {
 /// When something does not run, or did not do what it is measured for.
 pub async fn measure() -> Results {
     let bench = Bench::start().await;
+    let (other_us, start) = (bench.other_us(), Instant::now());
     let mut rows = Row::ALL.map(|row| (row, Vec::new()));
     for round in 0..ROUNDS {
         eprintln!("round {} of {ROUNDS}", round + 1);
@@ -137,11 +141,14 @@ pub async fn measure() -> Results {
             rows[at].1.push(measured);
         }
     }
+    let other_us = bench.other_us() - other_us;
+    let available_us = start.elapsed().as_micros() as f64 * processors() as f64;
     for gateway in &bench.gateways {
         bench.check(gateway).await;
     }
     Results {
         envoy: bench.gateways[0].envoy.version().await,
+        other_work: other_us / available_us,
         rows: rows.into(),
     }
 }
@@ -206,6 +213,16 @@ impl Bench {
     fn processor_us(&self, gateway: &Gateway) -> f64 {
         let processes = [gateway.envoy.pid(), self.redis.pid(), Pid::this()];
         processes.into_iter().map(processor_us).sum()
+    }
+
+    /// Processor time of all that is neither measured nor the load, in µs.
+    fn other_us(&self) -> f64 {
+        let gateways = self.gateways.iter();
+        let gateways: f64 = gateways
+            .map(|gateway| processor_us(gateway.envoy.pid()))
+            .sum();
+        let ours = gateways + processor_us(self.redis.pid()) + processor_us(Pid::this());
+        machine_us() - ours - ended_children_us()
     }
 
     /// Holds a gateway to what it was measured for: every answer came from the backend, through the module or none,

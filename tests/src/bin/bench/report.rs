@@ -2,10 +2,9 @@
 
 use std::fmt::{self, Display};
 use std::fs;
-use std::num::NonZero;
-use std::thread;
 
 use crate::edge::{COLUMNS, CPU, Measured, ROUNDS, RPS_BUSY, Results, Row};
+use crate::work::processors;
 
 const HEADINGS: [&str; COLUMNS.len()] = [
     "requests/s",
@@ -23,6 +22,7 @@ const CPU_NOTE: &str = "CPU: gateway, backend and Redis while 32 connections are
 #[derive(Debug)]
 pub struct Report {
     envoy: String,
+    other_work: f64,
     rows: Vec<(Row, Measured)>,
 }
 
@@ -32,6 +32,7 @@ impl Report {
         let rows = results.rows.into_iter();
         Self {
             envoy: results.envoy,
+            other_work: results.other_work,
             rows: rows.map(|(row, rounds)| (row, medians(&rounds))).collect(),
         }
     }
@@ -106,6 +107,11 @@ impl Display for Report {
                 "Redis per 1,000 requests, {row}: {calls:.2} calls with {commands:.2} commands; {executed:.1} with those inside scripts"
             )?;
         }
+        let other_work = 100.0 * self.other_work;
+        writeln!(
+            out,
+            "Other work took {other_work:.0} % of the machine meanwhile."
+        )?;
         for (row, least, share) in self.verdicts() {
             let verdict = if share >= least { "holds" } else { "is missed" };
             writeln!(
@@ -164,6 +170,5 @@ fn machine() -> String {
     let mut lines = information.lines().filter_map(|line| line.split_once(':'));
     let name = lines.find(|(name, _)| name.trim() == "model name");
     let name = name.map_or("an unnamed processor", |(_, name)| name.trim());
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    format!("{cores} × {name}")
+    format!("{} × {name}", processors())
 }

@@ -1,6 +1,9 @@
 //! What servers did: processor time by the kernel's books, calls and commands by Redis's own.
 
 use std::fs;
+use std::num::NonZero;
+use std::ops::Range;
+use std::thread;
 
 use nix::unistd::Pid;
 use tollgate_tests::redis::RedisServer;
@@ -9,21 +12,53 @@ use tollgate_tests::store::request;
 /// Linux tells processes' times in hundredths of a second on every architecture that Envoy runs on.
 const TICK_US: f64 = 10_000.0;
 /// Where `utime` and `stime` stand in `/proc/<id>/stat`, counted after the command's name.
-const TIMES_AT: std::ops::Range<usize> = 11..13;
+const TIMES_AT: Range<usize> = 11..13;
+/// Where `cutime` and `cstime` stand.
+const ENDED_CHILDREN_TIMES_AT: Range<usize> = 13..15;
+/// Where `user`, `nice` and `system`, and `irq`, `softirq` and `steal` stand in `/proc/stat`; idle time is between.
+const BUSY_TIMES_AT: [usize; 6] = [0, 1, 2, 5, 6, 7];
 /// What the filter sends, as Redis counts it; scripts run other commands.
 const SENT: [&str; 4] = ["auth", "eval", "evalsha", "script|load"];
 
 /// Processor time a process has taken, in µs: all its threads, in user and kernel mode.
 pub fn processor_us(process: Pid) -> f64 {
+    let times = times_us(process);
+    times[TIMES_AT].iter().sum()
+}
+
+/// Processor time of this process's children that have ended, in µs.
+pub fn ended_children_us() -> f64 {
+    let times = times_us(Pid::this());
+    times[ENDED_CHILDREN_TIMES_AT].iter().sum()
+}
+
+/// How many processors the machine has.
+pub fn processors() -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+/// Processor time that everything on the machine has taken, in µs.
+pub fn machine_us() -> f64 {
+    let stat = fs::read_to_string("/proc/stat").expect("Linux tells its times");
+    let line = stat.lines().next().unwrap_or_default();
+    let times = ticks_us(line.trim_start_matches("cpu"));
+    BUSY_TIMES_AT.iter().map(|at| times[*at]).sum()
+}
+
+fn times_us(process: Pid) -> Vec<f64> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).expect("the process runs");
     let (_, fields) = stat
         .rsplit_once(')')
         .expect("a command's name is in parentheses");
-    let fields: Vec<&str> = fields.split_whitespace().collect();
-    let ticks = fields[TIMES_AT].iter();
+    ticks_us(fields)
+}
+
+/// Reads every field as a time; those that are none are not looked at.
+fn ticks_us(fields: &str) -> Vec<f64> {
+    let ticks = fields.split_whitespace().map(str::parse::<f64>);
     ticks
-        .map(|ticks| ticks.parse::<f64>().expect("a time is a number") * TICK_US)
-        .sum()
+        .map(|ticks| ticks.map_or(0.0, |ticks| ticks * TICK_US))
+        .collect()
 }
 
 /// What a Redis was asked for.
