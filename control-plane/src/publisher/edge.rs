@@ -139,15 +139,17 @@ impl Edge {
             .arg(&["generation", "ready", "drained"])
             .cmd("INFO")
             .arg("replication");
-        let ((generation, ready, drained), info): ((_, Option<String>, Option<i64>), String) =
-            self.send(&pipeline).await?;
+        type Fields = (Option<String>, Option<String>, Option<String>);
+        let ((generation, ready, drained), info): (Fields, String) = self.send(&pipeline).await?;
+        // What is no number was written by somebody else.
+        let number = |text: Option<String>| text.and_then(|text| text.parse().ok());
         Ok(StoreState {
-            generation,
+            generation: number(generation),
             readiness: match ready.as_deref() {
                 Some("1") => Readiness::Ready,
                 _ => Readiness::Unready,
             },
-            drained: drained.unwrap_or(0),
+            drained: number(drained).unwrap_or(0),
             node: field_of(&info, "master_replid").unwrap_or_default(),
         })
     }

@@ -21,7 +21,7 @@ use crate::invoicing::calendar::Boundaries;
 use crate::publisher;
 
 /// Most windows whose units one window carries: each change within a window adds one.
-const CARRIED_WINDOWS_MAX: usize = 50;
+const CARRIED_WINDOWS_MAX: usize = 100;
 
 /// A plan with the version it is.
 struct Offer {

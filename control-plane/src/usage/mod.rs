@@ -77,3 +77,29 @@ pub struct LastDrain {
     /// When it began: what was settled before is in the ledger.
     pub began_at: BusinessInstant,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_workers_only_rise_and_are_forgotten_with_redis() {
+        let at = MachineInstant::from_unix_ms;
+        let mut workers = Workers::default();
+        let read = |texts: &[(&str, u64)]| -> Vec<(String, u64)> {
+            texts
+                .iter()
+                .map(|(worker, number)| ((*worker).to_owned(), *number))
+                .collect()
+        };
+        workers.merge(&read(&[("a", 3), ("b", 1)]), at(100), at(0));
+        // An older reading, and one that says the same.
+        workers.merge(&read(&[("a", 2), ("b", 1)]), at(200), at(0));
+        assert_eq!(
+            workers.0,
+            BTreeMap::from([("a".into(), (3, 100)), ("b".into(), (1, 100))])
+        );
+        workers.merge(&read(&[("a", 4)]), at(300), at(101));
+        assert_eq!(workers.0, BTreeMap::from([("a".into(), (4, 300))]));
+    }
+}

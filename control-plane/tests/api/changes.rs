@@ -103,7 +103,7 @@ both_databases! {
     async fn a_window_allows_so_many_changes(database: TestDatabase) {
         let world = world(database).await;
         let mut current = subscribe(&world, "tiny").await;
-        for n in 0..50 {
+        for n in 0..100 {
             world.clock.advance_business(Duration::from_secs(60));
             let plan = ["free", "big"][n % 2];
             let document = json!({"plan": plan, "timing": "immediate"});

@@ -129,6 +129,13 @@ both_databases! {
         assert_eq!(edge.usage(&subscription).await, pair("6", "14"));
     }
 
+    async fn a_store_that_somebody_else_began_is_taken_over(database: TestDatabase) {
+        let edge = Edge::open(database).await;
+        edge.command(&["HSET", &edge.names.store(), "generation", "theirs", "drained", "x"]);
+        edge.keep().await;
+        assert_eq!(edge.store(), pair("1", "2"));
+    }
+
     async fn names_of_others_are_left_alone(database: TestDatabase) {
         let edge = Edge::open(database).await;
         edge.command(&["SET", "tg:live:store", "theirs"]);
@@ -158,6 +165,35 @@ both_databases! {
         assert_eq!(edge.store(), pair("1", "2"));
         assert_eq!(edge.usage(&subscription).await, pair("5", "15"));
         assert_eq!(worker.settle(&edge, &[Needs(1)]), Granted(Applied, 0, 15, 5));
+    }
+
+    async fn a_loss_while_the_store_is_filled_is_a_loss_of_that(database: TestDatabase) {
+        let edge = Edge::open(database).await;
+        let (subscription, chain, window) = subscribed(&edge).await;
+        let mut worker = Worker::new("one", &chain);
+        worker.settle(&edge, &[Unleased(&window, 5)]);
+        edge.keep().await;
+        let written = edge.access(&chain);
+        for delay_ms in 0..25 {
+            edge.command(&["FLUSHALL"]);
+            let claim = edge.claim("store").await;
+            let lose = async {
+                tokio::time::sleep(Duration::from_millis(delay_ms)).await;
+                edge.command(&["FLUSHALL"]);
+            };
+            // It may succeed or fail, but it does not leave a store open that is not filled.
+            let _ = tokio::join!(edge.run_keeper(&claim), lose);
+            if edge.store().0 == "1" {
+                assert_eq!(worker.settle(&edge, &[Needs(1)]), Granted(Applied, 0, 15, 5));
+                worker.sequence -= 1;
+            }
+            edge.keep().await;
+            assert_eq!(edge.store().0, "1");
+            assert_eq!(edge.access(&chain), written);
+            let base = edge.field(&edge.names.usage(chain.tag, &chain.id), &format!("b/{window}"));
+            assert_eq!(base, "5000");
+        }
+        assert_eq!(edge.usage(&subscription).await, pair("5", "15"));
     }
 
     async fn what_a_restart_lost_is_written_again(database: TestDatabase) {
