@@ -5,6 +5,7 @@ pub mod envoy;
 pub mod http;
 pub mod model;
 pub mod process;
+pub mod proxy;
 pub mod publish;
 pub mod redis;
 pub mod store;

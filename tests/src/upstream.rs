@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
+use axum::response::{AppendHeaders, IntoResponse};
 use axum::{Json, Router};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::oneshot;
 
 /// A running API, on a thread of its own until dropped.
@@ -24,9 +25,10 @@ pub struct Upstream {
 
 #[derive(Debug)]
 struct Behaviour {
-    requests: AtomicU64,
+    requests: Mutex<BTreeMap<String, u64>>,
     status: AtomicU16,
     delay_ms: AtomicU64,
+    header: Mutex<Option<(&'static str, &'static str)>>,
 }
 
 impl Upstream {
@@ -42,9 +44,10 @@ impl Upstream {
             .local_addr()
             .expect("a bound socket has an address");
         let behaviour = Arc::new(Behaviour {
-            requests: AtomicU64::new(0),
+            requests: Mutex::default(),
             status: AtomicU16::new(200),
             delay_ms: AtomicU64::new(0),
+            header: Mutex::default(),
         });
         let (stop, stopped) = oneshot::channel();
         let router = Router::new()
@@ -68,7 +71,14 @@ impl Upstream {
     /// How many requests reached it.
     #[must_use]
     pub fn requests(&self) -> u64 {
-        self.behaviour.requests.load(Ordering::SeqCst)
+        locked(&self.behaviour.requests).values().sum()
+    }
+
+    /// How many requests for this path reached it.
+    #[must_use]
+    pub fn requests_to(&self, path: &str) -> u64 {
+        let requests = locked(&self.behaviour.requests);
+        requests.get(path).copied().unwrap_or(0)
     }
 
     /// Answers with this status from now on.
@@ -80,6 +90,15 @@ impl Upstream {
     pub fn set_delay_ms(&self, delay_ms: u64) {
         self.behaviour.delay_ms.store(delay_ms, Ordering::SeqCst);
     }
+
+    /// Answers with this header from now on.
+    pub fn set_header(&self, name: &'static str, value: &'static str) {
+        *locked(&self.behaviour.header) = Some((name, value));
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for Upstream {
@@ -105,11 +124,9 @@ fn serve(listener: TcpListener, router: Router, stopped: oneshot::Receiver<()>) 
 }
 
 /// Tells method, path and headers as the upstream saw them.
-async fn answer(
-    State(behaviour): State<Arc<Behaviour>>,
-    request: Request,
-) -> (StatusCode, Json<Value>) {
-    behaviour.requests.fetch_add(1, Ordering::SeqCst);
+async fn answer(State(behaviour): State<Arc<Behaviour>>, request: Request) -> impl IntoResponse {
+    let path = request.uri().path().to_owned();
+    *locked(&behaviour.requests).entry(path).or_default() += 1;
     tokio::time::sleep(Duration::from_millis(
         behaviour.delay_ms.load(Ordering::SeqCst),
     ))
@@ -125,5 +142,10 @@ async fn answer(
         "path": request.uri().to_string(),
         "headers": headers.into_iter().map(|(name, values)| (name.to_owned(), values.join(", "))).collect::<BTreeMap<_, _>>(),
     });
-    (StatusCode::from_u16(status).unwrap_or_default(), Json(seen))
+    let header = *locked(&behaviour.header);
+    (
+        StatusCode::from_u16(status).unwrap_or_default(),
+        AppendHeaders(header),
+        Json(seen),
+    )
 }
