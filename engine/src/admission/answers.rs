@@ -74,7 +74,7 @@ impl Worker {
     fn fail(&mut self, failure: CallFailure, message: String, now: Now) {
         self.stats.calls_failed[failure as usize] += 1;
         self.failure = Some((failure, message));
-        self.link.fail(now.monotonic_ms);
+        self.link.fail(failure, now.monotonic_ms);
     }
 
     fn take_replies(&mut self, call: &Call, bytes: &[u8], now: Now) -> Result<(), Trouble> {

@@ -45,7 +45,12 @@ impl CallFailure {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Up,
-    Down { failures: u32, retry_ms: u64 },
+    /// One call got no answer: the next one tells, while requests go on waiting.
+    InDoubt,
+    Down {
+        failures: u32,
+        retry_ms: u64,
+    },
 }
 
 /// The worker's line to one Redis node.
@@ -78,9 +83,9 @@ impl Link {
         }
     }
 
-    /// Whether the last call succeeded, or none failed yet.
+    /// Whether Redis is taken to be there.
     pub(super) const fn is_up(&self) -> bool {
-        matches!(self.state, State::Up)
+        matches!(self.state, State::Up | State::InDoubt)
     }
 
     /// Counts outages, so that what is allowed in one is not allowed again by the same.
@@ -153,14 +158,19 @@ impl Link {
         self.reading_ms = None;
     }
 
-    /// Notes a call that failed; the next one waits longer each time.
-    pub(super) const fn fail(&mut self, now_ms: u64) {
-        let failures = match self.state {
-            State::Up => {
+    /// Notes a call that failed. One without an answer is repeated at once; after any other, or a second one, Redis is
+    /// taken to be away, and each further call waits longer.
+    pub(super) const fn fail(&mut self, failure: CallFailure, now_ms: u64) {
+        let failures = match (self.state, failure) {
+            (State::Up, CallFailure::NoAnswer | CallFailure::ShortAnswer) => {
+                self.state = State::InDoubt;
+                return;
+            }
+            (State::Up | State::InDoubt, _) => {
                 self.outages += 1;
                 0
             }
-            State::Down { failures, .. } => failures.saturating_add(1),
+            (State::Down { failures, .. }, _) => failures.saturating_add(1),
         };
         let doublings = if failures > 10 { 10 } else { failures };
         let wait_ms = BREAKER_FIRST_MS << doublings;

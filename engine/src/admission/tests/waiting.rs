@@ -61,7 +61,7 @@ fn without_redis_a_soft_limit_allows_its_offline_units_and_an_unknown_key_nothin
     assert!(bench.worker.next_call(now).is_some());
     let decided = bench
         .worker
-        .answer(CallResult::Failed(CallFailure::NoAnswer), now);
+        .answer(CallResult::Failed(CallFailure::Refused), now);
     assert!(
         matches!(decided[..], [(_, Verdict::Admit(_))]),
         "{decided:?}"
@@ -110,5 +110,24 @@ fn a_worker_with_nothing_to_say_reads_the_log_and_no_more() {
         bench.calls - calls <= 15,
         "{} calls in 5 s",
         bench.calls - calls
+    );
+}
+
+#[cfg_attr(target_arch = "wasm32", wasm_bindgen_test::wasm_bindgen_test)]
+#[cfg_attr(not(target_arch = "wasm32"), test)]
+fn one_call_without_an_answer_is_repeated_before_anybody_is_refused() {
+    let mut bench = Bench::on(METERED);
+    let (request, verdict) = bench.arrive("/");
+    assert!(matches!(verdict, Verdict::Wait));
+    let now = bench.now();
+    assert!(bench.worker.next_call(now).is_some());
+    bench.now_ms += 250;
+    let now = bench.now();
+    let lost = CallResult::Failed(CallFailure::NoAnswer);
+    assert!(bench.worker.answer(lost, now).is_empty());
+    let decided = bench.exchange();
+    assert!(
+        matches!(decided[..], [(id, Verdict::Admit(_))] if id == request),
+        "{decided:?}"
     );
 }

@@ -162,6 +162,7 @@ fn a_document_names_all_its_mistakes_at_once() {
 
 #[cfg_attr(target_arch = "wasm32", wasm_bindgen_test::wasm_bindgen_test)]
 #[cfg_attr(not(target_arch = "wasm32"), test)]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn each_mistake_is_told() {
     let everything = r#"{"match": {"pathPrefix": "/"}}"#;
     let rules = |rule: &str| format!("[{rule}, {everything}]");
