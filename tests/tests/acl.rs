@@ -1,5 +1,7 @@
 //! The users of `envoy/redis/users.acl`: each can do its part, and the filter's nothing more (E10).
 
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
 use tollgate_engine::api_key::KeyHash;
 use tollgate_engine::contract::call::{
     self, BatchHeader, Entry, LostLeases, Order, Subject, Writer,
