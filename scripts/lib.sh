@@ -78,6 +78,12 @@ need_redis() {
   "$REDIS_SERVER" --version >/dev/null || die "REDIS_SERVER=$REDIS_SERVER does not run"
 }
 
+# Has the programs of PostgreSQL's server, which Debian keeps off the path; the tests start servers of their own.
+need_postgres() {
+  command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || install_package postgresql
+  export TOLLGATE_TEST_POSTGRES=required
+}
+
 # Builds the filter and the control plane, and exports what the programs in tests/ ask for but Redis.
 need_tollgate() {
   need_rust
