@@ -29,12 +29,10 @@ struct Shared {
 /// What clients saw.
 #[derive(Clone, Default)]
 pub struct Seen {
-    /// How often which answer came: `200`, or status and code of a refusal; `none` when the connection broke.
-    pub answers: BTreeMap<String, u64>,
+    /// When which answer came: `200`, or status and code of a refusal; `none` when the connection broke.
+    answers: Vec<(Instant, String)>,
     /// The longest wait for an answer.
     pub slowest: Duration,
-    /// When each 200 came.
-    pub allowed_at: Vec<Instant>,
 }
 
 impl Load {
@@ -89,14 +87,11 @@ async fn ask(client: HttpClient, path: &'static str, key: String, shared: Arc<Sh
         shared.sent.fetch_add(1, Ordering::SeqCst);
         let started = Instant::now();
         let answer = match client.get_with_key(path, &key).await {
-            Ok(answer) if answer.status == 200 => {
-                seen.allowed_at.push(Instant::now());
-                "200".to_owned()
-            }
             Ok(answer) => format!("{} {}", answer.status, answer.code()),
             Err(_) => "none".to_owned(),
         };
-        *seen.answers.entry(answer).or_default() += 1;
+        let answer = answer.trim_end().to_owned();
+        seen.answers.push((Instant::now(), answer));
         seen.slowest = seen.slowest.max(started.elapsed());
         sleep(PAUSE).await;
     }
@@ -104,38 +99,43 @@ async fn ask(client: HttpClient, path: &'static str, key: String, shared: Arc<Sh
 }
 
 impl Seen {
-    /// How often this answer came.
-    pub fn count(&self, answer: &str) -> u64 {
-        self.answers.get(answer).copied().unwrap_or(0)
+    /// When this answer came, in no order.
+    pub fn times<'a>(&'a self, answer: &'a str) -> impl Iterator<Item = Instant> + 'a {
+        let of_answer = self.answers.iter().filter(move |(_, seen)| seen == answer);
+        of_answer.map(|(at, _)| *at)
     }
 
     /// How many requests were allowed.
     pub fn allowed(&self) -> u64 {
-        self.count("200")
+        self.times("200").count() as u64
     }
 
     /// Adds what others saw.
     pub fn add(&mut self, other: Self) {
-        for (answer, count) in other.answers {
-            *self.answers.entry(answer).or_default() += count;
-        }
+        self.answers.extend(other.answers);
         self.slowest = self.slowest.max(other.slowest);
-        self.allowed_at.extend(other.allowed_at);
+    }
+
+    /// How long after `start` this answer came for the last time, if it did.
+    pub fn last_after(&self, answer: &str, start: Instant) -> Duration {
+        let last = self.times(answer).max();
+        last.map_or(Duration::ZERO, |last| last.saturating_duration_since(start))
     }
 
     /// Every answer was one of these.
     #[track_caller]
     pub fn assert_only(&self, expected: &[&str]) {
-        let all = self
-            .answers
-            .keys()
-            .all(|answer| expected.contains(&answer.as_str()));
-        assert!(all, "{self}");
+        let is_expected = |(_, answer): &(_, String)| expected.contains(&answer.as_str());
+        assert!(self.answers.iter().all(is_expected), "{self}");
     }
 }
 
 impl fmt::Display for Seen {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{:?}, slowest {:?}", self.answers, self.slowest)
+        let mut counts = BTreeMap::<_, u64>::new();
+        for (_, answer) in &self.answers {
+            *counts.entry(answer).or_default() += 1;
+        }
+        write!(formatter, "{counts:?}, slowest {:?}", self.slowest)
     }
 }

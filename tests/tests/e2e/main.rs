@@ -4,10 +4,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+mod control_plane;
 mod customer;
 mod kills;
 mod limits;
 mod load;
 mod network;
+mod redis;
 mod shop;
 mod world;
