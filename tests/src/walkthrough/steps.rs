@@ -45,19 +45,28 @@ fn sell<W: Write>(script: &mut Script<W>) -> Result<(), Failed> {
 
 fn subscribe<W: Write>(script: &mut Script<W>) -> Result<(), Failed> {
     script.say("\n# 2. A customer subscribes to `free` and gets an API key, shown once.");
+    open_account(script, ("acme", "Acme"), "free", "KEY")
+}
+
+/// A customer, its subscription to a plan, and a key that later commands use as `variable`.
+fn open_account<W: Write>(
+    script: &mut Script<W>,
+    (customer, name): (&str, &str),
+    plan: &str,
+    variable: &'static str,
+) -> Result<(), Failed> {
+    let document = format!(r#"{{"key": "{customer}", "name": "{name}"}}"#);
+    script.run(&create("customers", &document), &[name])?;
+    let document =
+        format!(r#"{{"key": "{customer}-api", "customer": "{customer}", "plan": "{plan}"}}"#);
     script.run(
-        &create("customers", r#"{"key": "acme", "name": "Acme"}"#),
-        &[r#""key":"acme""#],
-    )?;
-    script.run(
-        &create(
-            "subscriptions",
-            r#"{"key": "acme-api", "customer": "acme", "plan": "free"}"#,
-        ),
+        &create("subscriptions", &document),
         &[r#""status":"active""#],
     )?;
-    let key = script.run(&issue("acme-api"), &[r#""secret":"tg_test_"#])?;
-    script.set("KEY", &key, (r#""secret":""#, r#"""#))
+    let issue =
+        format!(r#"curl -s -X POST -H "$ADMIN" $TOLLGATE/v1/subscriptions/{customer}-api/keys"#);
+    let key = script.run(&issue, &[r#""secret":"tg_test_"#])?;
+    script.set(variable, &key, (r#""secret":""#, r#"""#))
 }
 
 fn call<W: Write>(script: &mut Script<W>) -> Result<(), Failed> {
@@ -81,19 +90,7 @@ fn call<W: Write>(script: &mut Script<W>) -> Result<(), Failed> {
 
 fn exhaust<W: Write>(script: &mut Script<W>) -> Result<(), Failed> {
     script.say("\n# A plan with a hard limit of 20: exactly 20 of 60 requests pass, over both workers of Envoy.");
-    script.run(
-        &create("customers", r#"{"key": "bolt", "name": "Bolt"}"#),
-        &[r#""key":"bolt""#],
-    )?;
-    script.run(
-        &create(
-            "subscriptions",
-            r#"{"key": "bolt-api", "customer": "bolt", "plan": "tiny"}"#,
-        ),
-        &[r#""plan":"tiny""#],
-    )?;
-    let key = script.run(&issue("bolt-api"), &[r#""secret":"tg_test_"#])?;
-    script.set("BOLT", &key, (r#""secret":""#, r#"""#))?;
+    open_account(script, ("bolt", "Bolt"), "tiny", "BOLT")?;
     script.run(
         r#"for i in $(seq 60); do curl -s -o /dev/null -w '%{http_code}\n' -H "x-api-key: $BOLT" $API/v1/hello; sleep 0.1; done | sort | uniq -c"#,
         &["20 200", "40 403"],
@@ -185,10 +182,6 @@ fn survive_without_redis<W: Write>(demo: &mut Demo, script: &mut Script<W>) -> R
 /// The command that posts a document.
 fn create(path: &str, document: &str) -> String {
     format!(r#"curl -s -H "$ADMIN" $TOLLGATE/v1/{path} --json '{document}'"#)
-}
-
-fn issue(subscription: &str) -> String {
-    format!(r#"curl -s -X POST -H "$ADMIN" $TOLLGATE/v1/subscriptions/{subscription}/keys"#)
 }
 
 fn usage(subscription: &str) -> String {
