@@ -63,7 +63,7 @@ impl Demo {
         let key = self
             .control_plane
             .made_key()
-            .context("the control plane writes its first admin key to a file")?;
+            .context("the control plane made no admin key: DATABASE_URL must name an empty database")?;
         let mut variables = vec![
             ("TOLLGATE", self.control_plane.url()),
             ("API", self.envoy.url()),
