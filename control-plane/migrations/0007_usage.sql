@@ -37,7 +37,8 @@ CREATE TABLE usage_chains (
 
 -- One row: the last time that everything in Redis was read.
 CREATE TABLE usage_drains (
-    id          BIGINT NOT NULL PRIMARY KEY,
-    number      BIGINT NOT NULL,
-    began_at_ms BIGINT NOT NULL
+    id                BIGINT NOT NULL PRIMARY KEY,
+    -- When that began, in business time and in machine time.
+    began_at_ms       BIGINT NOT NULL,
+    began_machine_ms  BIGINT NOT NULL
 );

@@ -25,7 +25,8 @@ use crate::jobs::housekeeping::Housekeeping;
 use crate::outbox::Dispatcher;
 use crate::publisher::Publisher;
 use crate::publisher::edge::Edge;
-use crate::publisher::lifecycle::{self, Keeper};
+use crate::publisher::lifecycle::Keeper;
+use crate::publisher::readiness;
 use crate::publisher::renewal::Renewal;
 use crate::telemetry::{Metrics, UPKEEP_INTERVAL};
 use crate::{jobs, router};
@@ -126,12 +127,12 @@ impl App {
         let (edge, database) = (Edge::new(self), self.database.clone());
         self.checks.add("store", move || {
             let (edge, database) = (edge.clone(), database.clone());
-            async move { lifecycle::check_store(&edge, &database).await }
+            async move { readiness::check_store(&edge, &database).await }
         });
         let (database, clock) = (self.database.clone(), self.clock.clone());
         self.checks.add("publisher", move || {
             let (database, now) = (database.clone(), clock.machine_now());
-            async move { lifecycle::check_publisher(&database, now).await }
+            async move { readiness::check_publisher(&database, now).await }
         });
     }
 

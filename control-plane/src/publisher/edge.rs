@@ -9,7 +9,7 @@ use tollgate_engine::limits::CHANGES_KEPT_MAX;
 
 use super::document::{access_document, key_document};
 use crate::app::App;
-use crate::clock::BusinessInstant;
+use crate::clock::{BusinessInstant, MachineInstant};
 use crate::keys::StoredKey;
 use crate::subscriptions::Chain;
 
@@ -36,8 +36,8 @@ pub struct StoreState {
     pub generation: Option<i64>,
     /// Whether the filter may use it.
     pub readiness: Readiness,
-    /// The number of the last complete drain it was told of.
-    pub drained: i64,
+    /// When the last complete drain began that it was told of.
+    pub drained: Option<MachineInstant>,
     /// The replication id of the process: another one after each start.
     pub node: String,
 }
@@ -149,16 +149,28 @@ impl Edge {
                 Some("1") => Readiness::Ready,
                 _ => Readiness::Unready,
             },
-            drained: number(drained).unwrap_or(0),
+            drained: number(drained).map(MachineInstant::from_unix_ms),
             node: field_of(&info, "master_replid").unwrap_or_default(),
         })
     }
 
-    /// Writes a number that the store says of itself.
+    /// Has the filter stop using the store.
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn set_in_store(&self, field: &str, value: i64) -> RedisResult<()> {
+    pub async fn set_unready(&self) -> RedisResult<()> {
+        self.set_in_store("ready", 0).await
+    }
+
+    /// Notes in the store when the last complete drain began.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn mark_drained(&self, mark: MachineInstant) -> RedisResult<()> {
+        self.set_in_store("drained", mark.unix_ms()).await
+    }
+
+    async fn set_in_store(&self, field: &str, value: i64) -> RedisResult<()> {
         let mut set = redis::cmd("HSET");
         set.arg(self.names.store()).arg(field).arg(value);
         self.ask::<i64>(set).await.map(drop)

@@ -9,17 +9,15 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use tokio::sync::Mutex;
 use tollgate_engine::contract::Script;
+use tollgate_engine::limits::BATCH_RETAINED_MS;
 
+use super::KEPT_AFTER_END;
 use super::edge::{Edge, Readiness, StoreState, script};
 use super::store::{self, Generation};
-use super::{KEPT_AFTER_END, PUBLISH};
 use crate::app::App;
 use crate::clock::{MachineInstant, Stopwatch};
-use crate::database::Database;
-use crate::health::NotReady;
 use crate::jobs::{Claim, Job};
 use crate::keys;
-use crate::outbox;
 use crate::subscriptions::{Loader, chain};
 use crate::usage::{self, Drain};
 
@@ -29,8 +27,8 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 const DOCUMENTS_PER_PAGE: i64 = 200;
 /// Names looked through in one go for what an earlier life left behind.
 const NAMES_PER_SCAN: usize = 1_000;
-/// What Redis must do when its memory is full: refuse, since nothing in it may be dropped.
-const POLICY: &str = "noeviction";
+/// How much later than its interval a drain may begin.
+const MARK_DELAY: Duration = Duration::from_secs(1);
 
 /// What is to be done about a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,13 +96,14 @@ impl Keeper {
 
     /// Does what the store needs, and gives the life it is in then.
     async fn heal(&self, claim: &Claim, state: StoreState) -> anyhow::Result<i64> {
-        let (latest, drained) = {
+        let (latest, mark) = {
             let mut reader = self.app.database.read().await?;
             let drained = usage::last_drain(&mut reader).await?;
-            let number = drained.map_or(0, |drained| drained.number);
-            (store::latest(&mut reader).await?, number)
+            let mark = drained.map(|drained| drained.mark);
+            (store::latest(&mut reader).await?, mark)
         };
-        match diagnose(&state, latest.as_ref(), drained) {
+        let interval = self.app.config.usage.drain_interval();
+        match diagnose(&state, latest.as_ref(), mark, interval) {
             Diagnosis::Sound(generation) => Ok(generation),
             Diagnosis::Restarted(generation) => {
                 tracing::warn!("Redis was restarted: writing documents again");
@@ -115,7 +114,7 @@ impl Keeper {
             }
             Diagnosis::Lost => {
                 let latest = latest.map_or(0, |latest| latest.number);
-                let rebuilt = self.rebuild(claim, state, latest, drained).await;
+                let rebuilt = self.rebuild(claim, state, latest).await;
                 rebuilt.context("cannot fill the store")
             }
         }
@@ -144,20 +143,12 @@ impl Keeper {
     }
 
     /// Begins another life of the store, fills and opens it.
-    async fn rebuild(
-        &self,
-        claim: &Claim,
-        state: StoreState,
-        latest: i64,
-        drained: i64,
-    ) -> anyhow::Result<i64> {
+    async fn rebuild(&self, claim: &Claim, state: StoreState, latest: i64) -> anyhow::Result<i64> {
         let stopwatch = Stopwatch::start();
         if let Some(earlier) = state.generation {
             // What an earlier life still holds is read before it goes.
-            self.edge.set_in_store("ready", 0).await?;
+            self.edge.set_unready().await?;
             self.drain.pass(claim, earlier).await?;
-        } else {
-            self.edge.set_in_store("drained", drained).await?;
         }
         let generation = latest.max(state.generation.unwrap_or(0)) + 1;
         match latest {
@@ -248,6 +239,8 @@ impl Keeper {
         if self.edge.state().await?.node != node {
             bail!("Redis was restarted meanwhile");
         }
+        // The store begins with everything the ledger holds.
+        self.edge.mark_drained(self.app.clock.machine_now()).await?;
         let names = self.edge.names();
         let mut open = script(Script::Open, &[&names.store(), &names.guard()]);
         open.arg(generation).arg(pause_ms);
@@ -266,11 +259,17 @@ impl Keeper {
     }
 }
 
-/// What a store needs, given the last life that was begun and the number of the last drain.
+/// What a store needs, given the last life that was begun and the mark of the last drain.
 ///
-/// A process that did not see the last drain but one has lost more than workers still remember: it
-/// came back from an older copy.
-fn diagnose(state: &StoreState, latest: Option<&Generation>, drained: i64) -> Diagnosis {
+/// A process that came back without the marks of so long has lost more than workers send again: it
+/// started from an older copy, and what the ledger holds is newer. One mark may be lost with the last
+/// second.
+fn diagnose(
+    state: &StoreState,
+    latest: Option<&Generation>,
+    mark: Option<MachineInstant>,
+    drain_interval: Duration,
+) -> Diagnosis {
     let Some(latest) = latest else {
         return Diagnosis::Lost;
     };
@@ -281,53 +280,18 @@ fn diagnose(state: &StoreState, latest: Option<&Generation>, drained: i64) -> Di
         return Diagnosis::Lost;
     }
     if *node == state.node {
-        Diagnosis::Sound(latest.number)
-    } else if state.drained + 1 < drained {
-        Diagnosis::Lost
-    } else {
+        return Diagnosis::Sound(latest.number);
+    }
+    let sent_again = Duration::from_millis(BATCH_RETAINED_MS);
+    let most = sent_again
+        .saturating_sub(drain_interval)
+        .max(drain_interval)
+        + MARK_DELAY;
+    let seen = state.drained.map(|seen| seen.after(most));
+    if mark.is_none_or(|mark| Some(mark) <= seen) {
         Diagnosis::Restarted(latest.number)
-    }
-}
-
-/// Whether the filter can use the store and Redis never drops anything.
-///
-/// # Errors
-/// When not, or when Redis or the database does not answer.
-pub async fn check_store(edge: &Edge, database: &Database) -> Result<(), NotReady> {
-    let state = edge.state().await.map_err(NotReady::unreachable)?;
-    let mut reader = database.read().await.map_err(NotReady::unreachable)?;
-    let latest = store::latest(&mut reader).await;
-    let latest = latest.map_err(NotReady::unreachable)?;
-    let policy = edge
-        .maxmemory_policy()
-        .await
-        .map_err(NotReady::unreachable)?;
-    if policy != POLICY {
-        let reason = format!("Redis's maxmemory-policy is {policy}, not {POLICY}");
-        return Err(NotReady::because(reason));
-    }
-    match (state.readiness, latest) {
-        (Readiness::Unready, _) | (_, None) => Err(NotReady::because("is being filled")),
-        (Readiness::Ready, Some(latest)) if state.generation != Some(latest.number) => {
-            Err(NotReady::because("belongs to another database"))
-        }
-        (Readiness::Ready, Some(_)) => Ok(()),
-    }
-}
-
-/// Whether documents are written soon after they change.
-///
-/// # Errors
-/// When the oldest change has waited for too long, or the database does not answer.
-pub async fn check_publisher(database: &Database, now: MachineInstant) -> Result<(), NotReady> {
-    const PATIENCE: Duration = Duration::from_secs(10);
-    let oldest = outbox::oldest(database, PUBLISH).await;
-    let oldest = oldest.map_err(NotReady::unreachable)?;
-    match oldest {
-        Some(oldest) if oldest.after(PATIENCE) < now => {
-            Err(NotReady::because("changes wait to be written to Redis"))
-        }
-        _ => Ok(()),
+    } else {
+        Diagnosis::Lost
     }
 }
 
@@ -338,15 +302,19 @@ mod tests {
     fn state(
         generation: Option<i64>,
         readiness: Readiness,
-        drained: i64,
+        drained_seconds: i64,
         node: &str,
     ) -> StoreState {
         StoreState {
             generation,
             readiness,
-            drained,
+            drained: Some(seconds(drained_seconds)),
             node: node.to_owned(),
         }
+    }
+
+    fn seconds(seconds: i64) -> MachineInstant {
+        MachineInstant::from_unix_ms(seconds * 1_000)
     }
 
     #[test]
@@ -361,22 +329,21 @@ mod tests {
         let filled = written(Some("a"));
         for (state, latest, expected) in [
             (state(None, Unready, 0, "a"), None, Lost),
-            (state(Some(3), Ready, 7, "a"), None, Lost),
-            (state(Some(3), Ready, 7, "a"), Some(&filled), Sound(3)),
+            (state(Some(3), Ready, 100, "a"), None, Lost),
+            (state(Some(3), Ready, 100, "a"), Some(&filled), Sound(3)),
             (state(None, Unready, 0, "a"), Some(&filled), Lost),
-            (state(Some(3), Unready, 7, "a"), Some(&filled), Lost),
-            (state(Some(2), Ready, 7, "a"), Some(&filled), Lost),
-            (state(Some(4), Ready, 7, "a"), Some(&filled), Lost),
-            (state(Some(3), Ready, 7, "b"), Some(&filled), Restarted(3)),
-            (state(Some(3), Ready, 6, "b"), Some(&filled), Restarted(3)),
-            (state(Some(3), Ready, 5, "b"), Some(&filled), Lost),
-            (state(Some(3), Ready, 7, "a"), Some(&written(None)), Lost),
+            (state(Some(3), Unready, 100, "a"), Some(&filled), Lost),
+            (state(Some(2), Ready, 100, "a"), Some(&filled), Lost),
+            (state(Some(4), Ready, 100, "a"), Some(&filled), Lost),
+            (state(Some(3), Ready, 100, "b"), Some(&filled), Restarted(3)),
+            (state(Some(3), Ready, 94, "b"), Some(&filled), Restarted(3)),
+            (state(Some(3), Ready, 93, "b"), Some(&filled), Lost),
+            (state(Some(3), Ready, 100, "a"), Some(&written(None)), Lost),
         ] {
-            assert_eq!(
-                diagnose(&state, latest, 7),
-                expected,
-                "{state:?} {latest:?}"
-            );
+            let mark = Some(seconds(100));
+            let interval = Duration::from_secs(5);
+            let diagnosis = diagnose(&state, latest, mark, interval);
+            assert_eq!(diagnosis, expected, "{state:?} {latest:?}");
         }
     }
 }

@@ -7,6 +7,7 @@
 mod document;
 pub mod edge;
 pub mod lifecycle;
+pub mod readiness;
 pub mod renewal;
 mod store;
 

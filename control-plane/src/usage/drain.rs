@@ -10,7 +10,7 @@ use tollgate_engine::limits::WORKER_RECORD_TTL_MS;
 use tollgate_engine::units::Units;
 
 use super::store::{self, Closed, Trimmed};
-use super::{Counter, Reading};
+use super::{Counter, LastDrain, Reading};
 use crate::app::App;
 use crate::clock::{BusinessInstant, Stopwatch};
 use crate::jobs::Claim;
@@ -52,7 +52,10 @@ impl Drain {
     /// was read until then is kept, and the rest is read by the next pass.
     pub async fn pass(&self, claim: &Claim, generation: i64) -> anyhow::Result<()> {
         let stopwatch = Stopwatch::start();
-        let began_at = self.app.clock.business_now();
+        let drain = LastDrain {
+            began_at: self.app.clock.business_now(),
+            mark: self.app.clock.machine_now(),
+        };
         let pending = self.edge.pending().await?;
         let mut loader = Loader::default();
         for page in pending.chunks(CHAINS_PER_TRANSACTION) {
@@ -64,9 +67,9 @@ impl Drain {
             "the store was lost meanwhile"
         );
         let mut tx = self.app.database.begin_write().await?;
-        let number = store::record_drain(&mut tx, began_at).await?;
+        store::record_drain(&mut tx, drain).await?;
         claim.commit(tx).await?;
-        self.edge.set_in_store("drained", number).await?;
+        self.edge.mark_drained(drain.mark).await?;
         metrics::gauge!("tollgate_drain_chains").set(pending.len() as f64);
         metrics::histogram!("tollgate_drain_seconds").record(stopwatch.elapsed());
         Ok(())

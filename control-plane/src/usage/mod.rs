@@ -69,13 +69,13 @@ impl Workers {
     }
 }
 
-/// The last time that everything in Redis was read.
+/// The last time that everything in Redis was read; the store has its mark, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LastDrain {
-    /// How many there were.
-    pub number: i64,
     /// When it began: what was settled before is in the ledger.
     pub began_at: BusinessInstant,
+    /// The same by the clock of machines.
+    pub mark: MachineInstant,
 }
 
 #[cfg(test)]

@@ -188,20 +188,21 @@ pub(super) async fn total(
     units(milli.unwrap_or(0))
 }
 
-/// Notes that everything in Redis was read, and gives how often it was.
+/// Notes that everything in Redis was read.
 pub(super) async fn record_drain(
     connection: &mut Connection,
-    began_at: BusinessInstant,
-) -> Result<i64, Failure> {
-    sqlx::query_scalar(
-        "INSERT INTO usage_drains (id, number, began_at_ms) VALUES (1, 1, $1)
+    drain: LastDrain,
+) -> Result<(), Failure> {
+    sqlx::query(
+        "INSERT INTO usage_drains (id, began_at_ms, began_machine_ms) VALUES (1, $1, $2)
          ON CONFLICT (id) DO UPDATE SET
-             number = usage_drains.number + 1, began_at_ms = excluded.began_at_ms
-         RETURNING number",
+             began_at_ms = excluded.began_at_ms, began_machine_ms = excluded.began_machine_ms",
     )
-    .bind(began_at.unix_ms())
-    .fetch_one(connection)
+    .bind(drain.began_at.unix_ms())
+    .bind(drain.mark.unix_ms())
+    .execute(connection)
     .await
+    .map(drop)
 }
 
 /// The last time that everything in Redis was read, if it ever was.
@@ -210,12 +211,12 @@ pub(super) async fn record_drain(
 /// When the database refuses.
 pub async fn last_drain(connection: &mut Connection) -> Result<Option<LastDrain>, Failure> {
     let row: Option<(i64, i64)> =
-        sqlx::query_as("SELECT number, began_at_ms FROM usage_drains WHERE id = 1")
+        sqlx::query_as("SELECT began_at_ms, began_machine_ms FROM usage_drains WHERE id = 1")
             .fetch_optional(connection)
             .await?;
-    Ok(row.map(|(number, began_at_ms)| LastDrain {
-        number,
+    Ok(row.map(|(began_at_ms, mark_ms)| LastDrain {
         began_at: BusinessInstant::from_unix_ms(began_at_ms),
+        mark: MachineInstant::from_unix_ms(mark_ms),
     }))
 }
 

@@ -146,6 +146,12 @@ impl Edge {
         shown(&Replies::new(&answer).next().unwrap().unwrap())
     }
 
+    /// Runs a script of the control plane and shows its reply.
+    pub fn run_script(&self, script: Script, keys: &[&str], arguments: &[&str]) -> String {
+        let (digest, count) = (script.sha1(), keys.len().to_string());
+        self.command(&[&["EVALSHA", &digest, &count], keys, arguments].concat())
+    }
+
     /// A field of a hash, or an empty text.
     pub fn field(&self, name: &str, field: &str) -> String {
         self.command(&["HGET", name, field])
@@ -330,13 +336,6 @@ pub fn window_at(document: &AccessDocument, at_ms: i64) -> String {
         .iter()
         .find(|window| window.start_ms <= at_ms && at_ms < window.end_ms);
     AccessDocument::window_id(term.epoch, "calls", open.unwrap()).to_string()
-}
-
-/// Loads nothing and answers the command that runs a script of the control plane.
-pub fn script(script: Script, keys: &[&str], arguments: &[&str]) -> Vec<String> {
-    let (digest, count) = (script.sha1(), keys.len().to_string());
-    let words = [&["EVALSHA", &digest, &count], keys, arguments].concat();
-    words.into_iter().map(str::to_owned).collect()
 }
 
 fn shown(reply: &Reply<'_>) -> String {

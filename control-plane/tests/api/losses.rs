@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tollgate_engine::contract::Script;
 use tollgate_engine::contract::answer::Outcome::{Applied, Repeated};
 use tollgate_engine::contract::call::Order;
 use tollgate_tests::redis::{Persistence, RedisOptions, RedisServer};
@@ -196,6 +197,30 @@ both_databases! {
         assert_eq!(edge.usage(&subscription).await, pair("5", "15"));
     }
 
+    async fn an_earlier_life_changes_nothing_of_a_later_one(database: TestDatabase) {
+        let edge = Edge::open(database).await;
+        let (_, chain, window) = subscribed(&edge).await;
+        let mut worker = Worker::new("one", &chain);
+        worker.settle(&edge, &[Unleased(&window, 5)]);
+        edge.command(&["FLUSHALL"]);
+        edge.keep().await;
+        worker.sequence = 0;
+        worker.settle(&edge, &[Unleased(&window, 5)]);
+        // A process that began life 1 and was held up goes on while life 2 is open.
+        let (store, usage) = (edge.names.store(), edge.names.usage(chain.tag, &chain.id));
+        let tagged = edge.names.tagged(chain.tag);
+        for generation in ["1", "2"] {
+            assert_eq!(edge.run_script(Script::Close, &[&store], &[generation, &usage]), "0");
+            let held = [generation, &tagged, &chain.id, "0", "b", &window, "9"];
+            assert_eq!(edge.run_script(Script::Restore, &[&store], &held), "0");
+        }
+        let guard = edge.names.guard();
+        assert_eq!(edge.run_script(Script::Open, &[&store, &guard], &["1", "0"]), "0");
+        assert_eq!(edge.store(), pair("1", "2"));
+        assert_eq!(edge.field(&usage, &format!("c/{window}")), "5000");
+        assert_eq!(edge.field(&usage, &format!("b/{window}")), "");
+    }
+
     async fn what_a_restart_lost_is_written_again(database: TestDatabase) {
         let mut edge = Edge::with(database, durable()).await;
         let (subscription, chain, window) = subscribed(&edge).await;
@@ -228,9 +253,8 @@ both_databases! {
         edge.keep().await;
         let saved = edge.redis.save();
         worker.settle(&edge, &[Unleased(&window, 7)]);
-        for _ in 0..3 {
-            edge.keep().await;
-        }
+        edge.world.clock.advance_machine(Duration::from_secs(12));
+        edge.keep().await;
         assert_eq!(edge.usage(&subscription).await, pair("12", "8"));
         edge.redis.restart_from(&saved);
         edge.keep().await;

@@ -8,7 +8,7 @@ use tollgate::app::{App, Role, Server};
 use tollgate::clock::Clock;
 use tollgate::outbox;
 use tollgate::publisher::PUBLISH;
-use tollgate_engine::contract::Entitlement;
+use tollgate_engine::contract::{Entitlement, Script};
 use tollgate_tests::redis::{RedisOptions, RedisServer};
 use tollgate_tests::wait;
 
@@ -83,13 +83,9 @@ both_databases! {
         let store = edge.names.store();
         let changes = edge.names.changes();
         let name = edge.names.access(chain.tag, &chain.id);
-        let command = crate::edge::script(
-            tollgate_engine::contract::Script::Publish,
-            &[&store, &changes, &name],
-            &["s", &chain.id, "1", "1000", "doc", "old"],
-        );
-        let words: Vec<_> = command.iter().map(String::as_str).collect();
-        assert_eq!(edge.command(&words), "0");
+        let old = ["s", &chain.id, "1", "1000", "doc", "old"];
+        let keys = [store.as_str(), &changes, &name];
+        assert_eq!(edge.run_script(Script::Publish, &keys, &old), "0");
         let again = (edge.access(&chain).unwrap(), edge.key(&chain, &issued["secret"]).unwrap());
         assert_eq!(again, written);
         assert_eq!(written.0.terms.last().unwrap().subscription, text(&newest["id"]));

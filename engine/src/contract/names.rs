@@ -28,7 +28,7 @@ impl Names {
         &self.prefix
     }
 
-    /// Hash: `ready`, `generation`, `changes` (the last number), `drained` (number of the last complete drain) and in a
+    /// Hash: `ready`, `generation`, `changes` (the last number), `drained` (start of the last complete drain) and in a
     /// sandbox `offset` (ms); the filter only reads it.
     #[must_use]
     pub fn store(&self) -> String {
