@@ -26,6 +26,14 @@ pub mod usage;
 
 pub use http::idempotency;
 
+/// Random base62 characters, each as likely as any other, from the system's random numbers.
+pub(crate) fn random_base62(characters: usize) -> String {
+    use tollgate_engine::api_key::BASE62;
+    (0..characters)
+        .map(|_| char::from(BASE62[rand::random_range(0..BASE62.len())]))
+        .collect()
+}
+
 /// Bytes as lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;

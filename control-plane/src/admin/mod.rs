@@ -22,7 +22,6 @@ const SECRET_RANDOM_CHARACTERS: usize = 40;
 const SECRET_MIN_BYTES: usize = 36;
 const SECRET_MAX_BYTES: usize = 200;
 const NAME_MAX_CHARACTERS: usize = 100;
-const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// A part of the API that a key opens.
 #[derive(
@@ -149,9 +148,8 @@ impl AdminSecret {
     /// A new secret, from the system's random numbers.
     #[must_use]
     pub fn generate() -> Self {
-        let random = (0..SECRET_RANDOM_CHARACTERS)
-            .map(|_| char::from(BASE62[rand::random_range(0..BASE62.len())]));
-        Self(SECRET_PREFIX.chars().chain(random).collect())
+        let random = crate::random_base62(SECRET_RANDOM_CHARACTERS);
+        Self(format!("{SECRET_PREFIX}{random}"))
     }
 
     /// A secret that an operator chose, or `None` when it is none or easy to guess.

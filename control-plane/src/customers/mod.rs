@@ -11,10 +11,9 @@ pub use store::find;
 use crate::catalog::check_name;
 use crate::clock::{BusinessInstant, Clock};
 use crate::http::document::{Document, Mistakes, Place};
-use crate::ids::{CustomerId, Id};
+use crate::ids::{CustomerId, Id, KEY_MAX_CHARACTERS, is_key_beside};
 use crate::metadata::Metadata;
 
-const KEY_MAX_CHARACTERS: usize = 256;
 const EMAIL_MAX_CHARACTERS: usize = 254;
 
 /// Who subscribes and pays.
@@ -66,7 +65,11 @@ impl CustomerDocument {
         let root = Place::root();
         check_name(&self.name, &root.field("name"), mistakes);
         self.metadata.check(&root.field("metadata"), mistakes);
-        if self.key.as_deref().is_some_and(|key| !is_key(key)) {
+        if self
+            .key
+            .as_deref()
+            .is_some_and(|key| !is_key_beside::<CustomerId>(key))
+        {
             let detail = format!(
                 "key has not 1 to {KEY_MAX_CHARACTERS} visible ASCII characters without /, \
                  or begins with {}",
@@ -92,15 +95,6 @@ impl CustomerDocument {
             updated_at: now,
         })
     }
-}
-
-/// Paths take keys beside ids, so that no key may look like an id or need a second segment.
-fn is_key(key: &str) -> bool {
-    (1..=KEY_MAX_CHARACTERS).contains(&key.len())
-        && key
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() && byte != b'/')
-        && !key.starts_with(CustomerId::PREFIX)
 }
 
 /// Whether mail could be sent there; only the host can say whether it arrives.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Span;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
-use tollgate_engine::api_key::{self, BASE62, KeyHash, SECRET_LENGTH, Tag};
+use tollgate_engine::api_key::{self, KeyHash, SECRET_LENGTH, Tag};
 use tollgate_engine::fields::is_field_value;
 use utoipa::ToSchema;
 
@@ -20,6 +20,7 @@ use crate::config::Environment;
 use crate::error::{Error, Result};
 use crate::http::document::{Document, Mistakes, Place};
 use crate::ids::{ApiKeyId, SubscriptionId};
+use crate::random_base62;
 
 const NAME_MAX_CHARACTERS: usize = 100;
 /// Most keys of one chain that are neither revoked nor expired.
@@ -95,9 +96,7 @@ pub struct Secret(String);
 impl Secret {
     /// A new key's text, from the system's random numbers.
     fn generate(environment: Environment, tag: Tag) -> Result<Self> {
-        let random: String = (0..SECRET_LENGTH)
-            .map(|_| char::from(BASE62[rand::random_range(0..BASE62.len())]))
-            .collect();
+        let random = random_base62(SECRET_LENGTH);
         api_key::compose(key_environment(environment), tag, &random)
             .map(Self)
             .map_err(Error::internal)

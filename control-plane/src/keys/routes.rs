@@ -30,7 +30,9 @@ pub async fn create_key(
 ) -> Result<Answer> {
     let now = app.clock.business_now();
     let document = document.check(|document, mistakes| document.check(now, mistakes))?;
-    let chain = required_chain(&mut call.tx, &subscription).await?;
+    let chain = subscriptions::required(&mut call.tx, &subscription)
+        .await?
+        .chain;
     if !chain::goes_on(&mut call.tx, chain, now).await? {
         let detail = "The subscription has ended.";
         return Err(Error::conflict("subscription_ended", detail));
@@ -50,7 +52,9 @@ pub async fn list_keys(
 ) -> Result<Json<Page<ApiKey>>> {
     let slice = query.slice::<ApiKeyId>()?;
     let mut reader = app.database.read().await?;
-    let chain = required_chain(&mut reader, &subscription).await?;
+    let chain = subscriptions::required(&mut reader, &subscription)
+        .await?
+        .chain;
     let keys = store::list(&mut reader, &slice, chain, app.config.environment).await?;
     Ok(Json(slice.page(keys, |key| key.id)))
 }
@@ -141,12 +145,4 @@ async fn required(app: &App, connection: &mut Connection, id: &str) -> Result<Ap
     let id: ApiKeyId = id.parse().map_err(|_| not_found())?;
     let found = store::find(connection, id, app.config.environment).await?;
     Ok(found.ok_or_else(not_found)?.key)
-}
-
-async fn required_chain(connection: &mut Connection, subscription: &str) -> Result<SubscriptionId> {
-    let found = subscriptions::find(connection, subscription).await?;
-    found.map(|found| found.chain).ok_or_else(|| {
-        let detail = "There is no such subscription.";
-        Error::not_found("subscription_not_found", detail)
-    })
 }

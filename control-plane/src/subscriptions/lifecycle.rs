@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use tollgate_engine::api_key::{BASE62, TAG_LENGTH, Tag};
+use tollgate_engine::api_key::TAG_LENGTH;
 use tollgate_engine::slug::Slug;
 
 use super::document::{Timing, Wish};
@@ -19,6 +19,7 @@ use crate::error::{Error, Result, Violation};
 use crate::ids::SubscriptionId;
 use crate::invoicing::calendar::Boundaries;
 use crate::publisher;
+use crate::random_base62;
 
 /// Most windows whose units one window carries: each change within a window adds one.
 const CARRIED_WINDOWS_MAX: usize = 100;
@@ -270,19 +271,12 @@ async fn new_chain(tx: &mut Write, customer: &Customer, first: SubscriptionId) -
     let chain = Chain {
         id: first,
         customer: customer.id,
-        tag: random_tag()?,
+        tag: random_base62(TAG_LENGTH).parse().map_err(Error::internal)?,
         version: 0,
         members: Vec::new(),
     };
     chain::store::insert(tx, &chain).await?;
     Ok(chain)
-}
-
-fn random_tag() -> Result<Tag> {
-    let tag: String = (0..TAG_LENGTH)
-        .map(|_| char::from(BASE62[rand::random_range(0..BASE62.len())]))
-        .collect();
-    tag.parse().map_err(Error::internal)
 }
 
 /// A chain with all its subscriptions.

@@ -21,11 +21,24 @@ use tollgate_engine::slug::Slug;
 use utoipa::ToSchema;
 
 pub use chain::{Chain, Loader, Member};
-pub use store::find;
 
 use crate::clock::BusinessInstant;
+use crate::database::Connection;
+use crate::error::{Error, Result};
 use crate::ids::{CustomerId, PlanId, SubscriptionId};
 use schedule::Resumed;
+
+/// The subscription with an id or key.
+///
+/// # Errors
+/// 404 when there is none.
+pub async fn required(connection: &mut Connection, id_or_key: &str) -> Result<Subscription> {
+    let found = store::find(connection, id_or_key).await?;
+    found.ok_or_else(|| {
+        let detail = "There is no such subscription.";
+        Error::not_found("subscription_not_found", detail)
+    })
+}
 
 /// A customer on one version of a plan, from `active_from` to `active_to`.
 #[derive(Clone, Debug, PartialEq, Eq)]

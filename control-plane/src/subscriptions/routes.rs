@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::document::{CancelDocument, ChangeDocument, SubscriptionDocument, SubscriptionView};
-use super::{Access, Loader, PaymentStatus, Status, Subscription, lifecycle, store};
+use super::{Access, Loader, PaymentStatus, Status, Subscription, lifecycle, required, store};
 use crate::app::App;
 use crate::clock::BusinessInstant;
 use crate::customers;
@@ -214,14 +214,6 @@ async fn page(
         views.push(view_with(&mut loader, connection, subscription, now).await?);
     }
     Ok(Json(slice.page(views, |view| view.id)))
-}
-
-async fn required(connection: &mut Connection, id_or_key: &str) -> Result<Subscription> {
-    let found = store::find(connection, id_or_key).await?;
-    found.ok_or_else(|| {
-        let detail = "There is no such subscription.";
-        Error::not_found("subscription_not_found", detail)
-    })
 }
 
 async fn view(

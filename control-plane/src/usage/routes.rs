@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::catalog::plans::Entitlement;
 use crate::clock::BusinessInstant;
 use crate::database::Connection;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ids::SubscriptionId;
 use crate::publisher::bound;
 use crate::subscriptions::schedule::UsageWindow;
@@ -69,11 +69,7 @@ pub async fn get_subscription_usage(
     Path(subscription): Path<String>,
 ) -> Result<Json<UsageView>> {
     let mut reader = app.database.read().await?;
-    let found = subscriptions::find(&mut reader, &subscription).await?;
-    let found = found.ok_or_else(|| {
-        let detail = "There is no such subscription.";
-        Error::not_found("subscription_not_found", detail)
-    })?;
+    let found = subscriptions::required(&mut reader, &subscription).await?;
     let member = Loader::default().member(&mut reader, found).await?;
     let shown = &member.subscription;
     let last = shown
