@@ -34,6 +34,15 @@ pub enum AccessLog {
     None,
 }
 
+/// What a gateway itself does about other spellings of paths and headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Normalisation {
+    /// What the reference configuration says.
+    Reference,
+    /// Nothing: whatever a client sends reaches the filter.
+    None,
+}
+
 /// How an Envoy is started.
 #[derive(Clone, Debug)]
 pub struct EnvoyOptions {
@@ -47,6 +56,8 @@ pub struct EnvoyOptions {
     pub policy: Value,
     /// What it writes about each request.
     pub access_log: AccessLog,
+    /// What it does before the filter sees a request.
+    pub normalisation: Normalisation,
     /// How many workers it has.
     pub concurrency: u32,
     /// What is added to its environment.
@@ -66,6 +77,7 @@ impl EnvoyOptions {
             module: Module::Tollgate,
             policy,
             access_log: AccessLog::Reference,
+            normalisation: Normalisation::Reference,
             concurrency: 2,
             environment: Vec::new(),
         }
@@ -88,19 +100,36 @@ impl Envoy {
     /// # Panics
     /// When it does not.
     pub async fn start(options: EnvoyOptions) -> Self {
+        let mut envoy = Self::launch(options);
+        envoy.wait_until_ready().await;
+        envoy
+    }
+
+    /// Starts one that ends by itself, since it refuses its configuration, and answers its log.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub async fn start_refused(options: EnvoyOptions) -> String {
+        let mut envoy = Self::launch(options);
+        wait::until("Envoy to refuse its configuration", async || {
+            envoy.process.ended().ok_or("it runs")
+        })
+        .await;
+        envoy.log()
+    }
+
+    fn launch(options: EnvoyOptions) -> Self {
         let folder = TempDir::new().expect("a temporary folder can be made");
         let (port, admin_port) = (free_port(), free_port());
         let configuration = adapt(&reference(), &options, port, admin_port);
         fs::write(folder.path().join("envoy.yaml"), configuration).expect("a file can be written");
-        let mut envoy = Self {
+        Self {
             process: spawn(&options, folder.path()),
             options,
             folder,
             port,
             admin: HttpClient::new(format!("http://127.0.0.1:{admin_port}"), Connections::Kept),
-        };
-        envoy.wait_until_ready().await;
-        envoy
+        }
     }
 
     /// The id of its process, until it starts again.
@@ -271,6 +300,10 @@ fn adapt(reference: &str, options: &EnvoyOptions, port: u16, admin_port: u16) ->
         Module::Tollgate => with_module(&text, &filter_module()),
         Module::Other(path) => with_module(&text, path),
         Module::None => without(&text, "- name: tollgate\n", "- name: envoy.filters.http.r"),
+    };
+    text = match options.normalisation {
+        Normalisation::Reference => text,
+        Normalisation::None => without(&text, "normalize_path:", "# A refusal's"),
     };
     match options.access_log {
         AccessLog::Reference => text,

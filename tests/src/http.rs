@@ -1,11 +1,15 @@
 //! A client of Envoy, the control plane and Envoy's admin port.
 
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, HeaderMap};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -87,6 +91,29 @@ impl HttpClient {
     pub async fn get(&self, path: &str) -> reqwest::Result<Answer> {
         send(self.request(Method::GET, path)).await
     }
+
+    /// Gets a target exactly as it is spelled, where other clients would tidy up, with these header lines.
+    ///
+    /// # Errors
+    /// When no whole answer comes.
+    pub async fn get_as_spelled(&self, target: &str, headers: &[&str]) -> io::Result<Answer> {
+        let host = self.base.trim_start_matches("http://");
+        let mut head = format!("GET {target} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n");
+        for line in headers {
+            head.push_str(line);
+            head.push_str("\r\n");
+        }
+        head.push_str("\r\n");
+        let exchange = async {
+            let mut stream = TcpStream::connect(host).await?;
+            stream.write_all(head.as_bytes()).await?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await?;
+            Ok::<_, io::Error>(answer)
+        };
+        let answer = timeout(TIMEOUT, exchange).await??;
+        Answer::read(&answer).ok_or_else(|| io::Error::other(answer))
+    }
 }
 
 /// Sends a request and reads the whole answer.
@@ -103,6 +130,23 @@ pub async fn send(request: RequestBuilder) -> reqwest::Result<Answer> {
 }
 
 impl Answer {
+    /// An answer of HTTP/1.1 whose body ends with it.
+    fn read(text: &str) -> Option<Self> {
+        let (head, body) = text.split_once("\r\n\r\n")?;
+        let (status_line, lines) = head.split_once("\r\n")?;
+        let mut headers = HeaderMap::new();
+        for line in lines.lines() {
+            let (name, value) = line.split_once(": ")?;
+            let name: HeaderName = name.parse().ok()?;
+            headers.append(name, HeaderValue::from_str(value).ok()?);
+        }
+        Some(Self {
+            status: status_line.split(' ').nth(1)?.parse().ok()?,
+            headers,
+            body: body.to_owned(),
+        })
+    }
+
     /// The body as JSON, `null` when it is none.
     #[must_use]
     pub fn json(&self) -> Value {

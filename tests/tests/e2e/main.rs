@@ -11,5 +11,6 @@ mod limits;
 mod load;
 mod network;
 mod redis;
+mod requests;
 mod shop;
 mod world;
