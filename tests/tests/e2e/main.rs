@@ -4,12 +4,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+mod configuration;
 mod control_plane;
 mod customer;
 mod kills;
 mod limits;
 mod load;
 mod network;
+mod readme;
 mod redis;
 mod requests;
 mod shop;

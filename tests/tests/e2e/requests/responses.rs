@@ -8,7 +8,7 @@ use tollgate_tests::wait;
 
 use super::{METER, Scene};
 use crate::customer::Quota;
-use crate::world::alone;
+use crate::world::{alone, hasten};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn responses_that_are_not_metered_give_their_units_back() {
@@ -32,6 +32,7 @@ async fn responses_that_are_not_metered_give_their_units_back() {
 async fn the_rule_says_which_statuses_are_metered() {
     let _alone = alone().await;
     let mut scene = Scene::set_with(|options| {
+        hasten(&mut options.policy);
         options.policy["rules"] = json!([
             {"match": {"pathPrefix": "/"}, "meters": {"api_requests": 1}, "meterOnStatusCodes": "200, 400-404"}
         ]);

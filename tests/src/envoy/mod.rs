@@ -1,7 +1,8 @@
 //! A real Envoy with the filter, configured by the reference `envoy/envoy.yaml`.
 
+mod configuration;
+
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
@@ -11,8 +12,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::http::{Connections, HttpClient};
-use crate::process::{Process, free_port, near_test, on_path, program, repository};
+use crate::process::{Process, free_port, near_test, on_path, program};
 use crate::wait;
+
+pub use configuration::reference_policy;
 
 /// What stands between an Envoy's listener and the upstream.
 #[derive(Clone, Debug)]
@@ -43,6 +46,15 @@ pub enum Normalisation {
     None,
 }
 
+/// Where an Envoy's listener is described.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listener {
+    /// In the configuration it starts with.
+    Fixed,
+    /// In a file that it watches; see [`Envoy::reload`].
+    Watched,
+}
+
 /// How an Envoy is started.
 #[derive(Clone, Debug)]
 pub struct EnvoyOptions {
@@ -58,6 +70,8 @@ pub struct EnvoyOptions {
     pub access_log: AccessLog,
     /// What it does before the filter sees a request.
     pub normalisation: Normalisation,
+    /// Where its listener is described.
+    pub listener: Listener,
     /// How many workers it has.
     pub concurrency: u32,
     /// What is added to its environment.
@@ -78,6 +92,7 @@ impl EnvoyOptions {
             policy,
             access_log: AccessLog::Reference,
             normalisation: Normalisation::Reference,
+            listener: Listener::Fixed,
             concurrency: 2,
             environment: Vec::new(),
         }
@@ -91,6 +106,7 @@ pub struct Envoy {
     options: EnvoyOptions,
     folder: TempDir,
     port: u16,
+    admin_port: u16,
     admin: HttpClient,
 }
 
@@ -121,15 +137,26 @@ impl Envoy {
     fn launch(options: EnvoyOptions) -> Self {
         let folder = TempDir::new().expect("a temporary folder can be made");
         let (port, admin_port) = (free_port(), free_port());
-        let configuration = adapt(&reference(), &options, port, admin_port);
-        fs::write(folder.path().join("envoy.yaml"), configuration).expect("a file can be written");
+        configuration::write(&options, folder.path(), port, admin_port);
         Self {
             process: spawn(&options, folder.path()),
             options,
             folder,
             port,
+            admin_port,
             admin: HttpClient::new(format!("http://127.0.0.1:{admin_port}"), Connections::Kept),
         }
+    }
+
+    /// Has a running Envoy with a watched listener take another configuration of the filter; it does so by and by.
+    pub fn reload(&mut self, policy: Value) {
+        self.options.policy = policy;
+        configuration::write(
+            &self.options,
+            self.folder.path(),
+            self.port,
+            self.admin_port,
+        );
     }
 
     /// The id of its process, until it starts again.
@@ -247,6 +274,8 @@ fn spawn(options: &EnvoyOptions, folder: &Path) -> Process {
         .args(["--concurrency", &options.concurrency.to_string()])
         // Hot restart would leave shared memory behind, and two Envoys would need to be told apart.
         .arg("--disable-hot-restart")
+        // A listener that is replaced closes its connections soon, after their next response.
+        .args(["--drain-time-s", "1", "--drain-strategy", "immediate"])
         // A log that is shown when a test fails tells of the filter and of what went wrong.
         .args([
             "--log-level",
@@ -256,92 +285,6 @@ fn spawn(options: &EnvoyOptions, folder: &Path) -> Process {
         ])
         .envs(options.environment.iter().cloned());
     Process::start("envoy", &mut command, &folder.join("log"))
-}
-
-fn reference() -> String {
-    let path = repository().join("envoy/envoy.yaml");
-    fs::read_to_string(path).expect("the reference configuration can be read")
-}
-
-/// The filter's configuration in the reference.
-///
-/// # Panics
-/// When there is none.
-#[must_use]
-pub fn reference_policy() -> Value {
-    let text = reference();
-    let (_, policy, _) = split_policy(&text);
-    serde_json::from_str(policy).expect("the reference configuration of the filter is JSON")
-}
-
-/// The reference with a test's own addresses, ports, module and configuration of the filter.
-fn adapt(reference: &str, options: &EnvoyOptions, port: u16, admin_port: u16) -> String {
-    let (before, _, after) = split_policy(reference);
-    let mut text = format!("{before}{}\n{after}", options.policy);
-    let address =
-        |address: SocketAddr| format!("address: {}, port_value: {}", address.ip(), address.port());
-    let listener = SocketAddr::from(([127, 0, 0, 1], port));
-    let admin = SocketAddr::from(([127, 0, 0, 1], admin_port));
-    for (from, to) in [
-        ("address: 0.0.0.0, port_value: 10000", address(listener)),
-        ("address: 127.0.0.1, port_value: 9901", address(admin)),
-        (
-            "address: 127.0.0.1, port_value: 8080",
-            address(options.upstream),
-        ),
-        (
-            "address: 127.0.0.1, port_value: 6379",
-            address(options.redis),
-        ),
-    ] {
-        text = replace_once(&text, from, &to);
-    }
-    text = match &options.module {
-        Module::Tollgate => with_module(&text, &filter_module()),
-        Module::Other(path) => with_module(&text, path),
-        Module::None => without(&text, "- name: tollgate\n", "- name: envoy.filters.http.r"),
-    };
-    text = match options.normalisation {
-        Normalisation::Reference => text,
-        Normalisation::None => without(&text, "normalize_path:", "# A refusal's"),
-    };
-    match options.access_log {
-        AccessLog::Reference => text,
-        AccessLog::None => without(&text, "access_log:\n", "route_config:\n"),
-    }
-}
-
-fn with_module(text: &str, path: &Path) -> String {
-    let reference = "/etc/tollgate/tollgate_filter.wasm";
-    replace_once(text, reference, &path.display().to_string())
-}
-
-fn replace_once(text: &str, from: &str, to: &str) -> String {
-    assert_eq!(text.matches(from).count(), 1, "{from} in envoy/envoy.yaml");
-    text.replace(from, to)
-}
-
-/// The text without what begins with `from` and ends before the next `to`.
-fn without(text: &str, from: &str, to: &str) -> String {
-    let cut = text.split_once(from).and_then(|(before, rest)| {
-        let end = rest.find(to)?;
-        Some(format!("{before}{}", &rest[end..]))
-    });
-    cut.unwrap_or_else(|| panic!("{from} and then {to} in envoy/envoy.yaml"))
-}
-
-/// What stands before the filter's configuration, that itself, and what stands after it.
-fn split_policy(text: &str) -> (&str, &str, &str) {
-    let start = text.find("value: |\n").map(|at| at + "value: |\n".len());
-    let start = start.expect("the filter's configuration is a block of text");
-    let end = text[start..].find("\n          - name: ");
-    let end = start + end.expect("another filter follows") + 1;
-    let indent = text[start..].len() - text[start..].trim_start().len();
-    (
-        &text[..start + indent],
-        &text[start + indent..end],
-        &text[end..],
-    )
 }
 
 /// The path of the filter's module.
