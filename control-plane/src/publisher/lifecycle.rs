@@ -145,9 +145,13 @@ impl Keeper {
     /// Begins another life of the store, fills and opens it.
     async fn rebuild(&self, claim: &Claim, state: StoreState, latest: i64) -> anyhow::Result<i64> {
         let stopwatch = Stopwatch::start();
+        // Who lost the job to another replica leaves the store to it.
+        claim.commit(self.app.database.begin_write().await?).await?;
         if let Some(earlier) = state.generation {
             // What an earlier life still holds is read before it goes.
-            self.edge.set_unready().await?;
+            if state.readiness == Readiness::Ready {
+                self.edge.set_unready().await?;
+            }
             self.drain.pass(claim, earlier).await?;
         }
         let generation = latest.max(state.generation.unwrap_or(0)) + 1;

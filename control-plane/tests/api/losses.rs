@@ -245,6 +245,29 @@ both_databases! {
         assert_eq!(edge.usage(&subscription).await, pair("6", "14"));
     }
 
+    async fn a_counter_that_fell_takes_nothing_from_the_ledger(database: TestDatabase) {
+        let mut edge = Edge::with(database, durable()).await;
+        let (subscription, chain, window) = subscribed(&edge).await;
+        let (mut one, mut two) = (Worker::new("one", &chain), Worker::new("two", &chain));
+        one.settle(&edge, &[Unleased(&window, 5)]);
+        edge.keep().await;
+        let saved = edge.redis.save();
+        one.settle(&edge, &[Unleased(&window, 3)]);
+        edge.keep().await;
+        edge.redis.restart_from(&saved);
+        edge.keep().await;
+        assert_eq!(edge.store(), pair("1", "1"));
+        // Redis has 6, of which the ledger holds 5, and another 3 that Redis lost.
+        two.settle(&edge, &[Unleased(&window, 1)]);
+        edge.keep().await;
+        assert_eq!(edge.usage(&subscription).await, pair("8", "12"));
+        // What was lost is sent again, and everything is there.
+        assert_eq!(one.settle_again(&edge, Order::Next, &[Unleased(&window, 3)]), Settled(Applied, 2));
+        edge.keep().await;
+        assert_eq!(edge.usage(&subscription).await, pair("9", "11"));
+        assert_eq!(ledger(&edge.world, &chain.id).await, 9);
+    }
+
     async fn a_copy_that_is_too_old_is_not_trusted(database: TestDatabase) {
         let mut edge = Edge::with(database, durable()).await;
         let (subscription, chain, window) = subscribed(&edge).await;
