@@ -86,6 +86,7 @@ fn worker_call(names: &Names, hash: &KeyHash) -> Vec<u8> {
     let wanted = Entry::Wanted {
         meter: "calls",
         window: "",
+        least: 1_000,
         need: 1_000,
         want: 0,
     };

@@ -176,7 +176,10 @@ fn add_need(gathered: &mut Vec<Need>, need: &Need) {
         .iter_mut()
         .find(|known| known.window == need.window)
     {
-        Some(known) => known.milli += need.milli,
+        Some(known) => {
+            known.milli += need.milli;
+            known.least = known.least.min(need.least);
+        }
         None => gathered.push(need.clone()),
     }
 }

@@ -71,10 +71,14 @@ fn add_demand(batch: &mut Batch, demand: &Demand) {
             .iter_mut()
             .find(|wanted| *wanted.meter == *cost.meter.as_str());
         match known {
-            Some(wanted) => wanted.need += milli,
+            Some(wanted) => {
+                wanted.need += milli;
+                wanted.least = wanted.least.min(milli);
+            }
             None => batch.wanted.push(Wanted {
                 meter: cost.meter.as_str().into(),
                 window: "".into(),
+                least: milli,
                 need: milli,
                 want: 0,
             }),

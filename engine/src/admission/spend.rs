@@ -61,10 +61,14 @@ impl Spending<'_> {
             let (number, id) = (window.number, Rc::clone(&window.id));
             match self.source(number, cost.units.milli())? {
                 Some(source) => plan.push((number, source)),
-                None => needs.push(Need {
-                    window: id,
-                    milli: cost.units.milli().max(1),
-                }),
+                None => {
+                    let milli = cost.units.milli().max(1);
+                    needs.push(Need {
+                        window: id,
+                        least: milli,
+                        milli,
+                    });
+                }
             }
         }
         if needs.is_empty() {

@@ -201,6 +201,8 @@ pub enum Entry<'a> {
         meter: &'a str,
         /// The window, or the current one by Redis's clock when empty.
         window: &'a str,
+        /// The least that is of use to any request that waits.
+        least: u64,
         /// What requests that wait need.
         need: u64,
         /// What the worker would like in all.
@@ -231,12 +233,14 @@ impl Entry<'_> {
             Self::Wanted {
                 meter,
                 window,
+                least,
                 need,
                 want,
             } => command
                 .word("w")
                 .word(meter)
                 .word(window)
+                .number(least)
                 .number(need)
                 .number(want),
         };

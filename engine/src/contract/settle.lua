@@ -9,7 +9,9 @@
 --       'u', window, hour, key, units      consumed without one
 --       'r', window, units                 returned
 --       'd', window, units                 declared: what the worker holds after this batch
---       'w', meter, window, need, want     wanted: `need` by requests that wait, up to `want` in all; window '' is the current one
+--       'w', meter, window, least, need, want
+--                                          wanted: `need` by requests that wait, of use from `least` on, up to `want` in
+--                                          all; window '' is the current one
 -- Answer: {'unready'}, {'unknown'} or
 --         {'ok' | 'again' | 'gap' | 'stale', last number, version, access document or '', key document or '', pause in ms,
 --          then for each window asked about: window, granted, remaining or '', leased to others, used, 1 when others wait}
@@ -125,8 +127,12 @@ end
 local paused = math.max(counter('p'), tonumber(redis.call('HGET', KEYS[1], 'until') or '0')) - now
 
 -- A lease is at most what the worker asks for and its share of the rest, but as much as waiting requests need. Who asks
--- for whole units gets a whole share, since the fraction of one would be of no use to anybody.
-local function size_of(rest, need, want)
+-- for whole units gets a whole share, since the fraction of one would be of no use to anybody. What is too little for
+-- any waiting request stays where it is, until others have given back what they cannot use either.
+local function size_of(rest, least, need, want)
+  if rest < least then
+    return 0
+  end
   local share = math.floor(rest / (4 * math.max(1, redis.call('ZCOUNT', seen, whole(now - 60000), '+inf'))))
   if want % 1000 == 0 then
     share = share - share % 1000
@@ -144,14 +150,14 @@ local function report(window, granted, rest)
   end
 end
 
-local function grant(meter, wanted, need, want)
+local function grant(meter, wanted, least, need, want)
   local window = find_window(meter, wanted)
   if not window then
     return
   end
   local granted, rest = 0, read_rest(window)
   if rest and window.open and paused <= 0 then
-    granted = size_of(rest, need, want)
+    granted = size_of(rest, least, need, want)
     rest = rest - granted
     if granted > 0 then
       change_lease(window.id, worker, granted)
@@ -213,8 +219,8 @@ else
       set_lease(ARGV[at + 1], worker, tonumber(ARGV[at + 2]))
       at = at + 3
     else
-      grant(ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4]))
-      at = at + 5
+      grant(ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5]))
+      at = at + 6
     end
   end
   if consumed then

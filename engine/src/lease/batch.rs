@@ -31,6 +31,8 @@ pub struct Wanted {
     pub meter: Rc<str>,
     /// The window, or the current one by Redis's clock when empty.
     pub window: Rc<str>,
+    /// The least that is of use to any request that waits, in thousandths.
+    pub least: u64,
     /// What requests that wait need, in thousandths.
     pub need: u64,
     /// What the worker would like in all, in thousandths.
@@ -86,6 +88,7 @@ impl Batch {
         let wanted = self.wanted.iter().map(|wanted| Entry::Wanted {
             meter: &wanted.meter,
             window: &wanted.window,
+            least: wanted.least,
             need: wanted.need,
             want: wanted.want,
         });

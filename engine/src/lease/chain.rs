@@ -14,6 +14,8 @@ use crate::limits::BATCH_RETAINED_MS;
 pub struct Need {
     /// The window.
     pub window: Rc<str>,
+    /// The one that needs least.
+    pub least: u64,
     /// In all.
     pub milli: u64,
 }
@@ -230,15 +232,16 @@ impl Chain {
             window.give_back(now_ms, rules);
             let touched = window.has_unsent();
             window.drain_into(&mut batch);
-            let need = needs
+            let (least, need) = needs
                 .iter()
                 .find(|need| need.window == window.id)
-                .map_or(0, |need| need.milli);
+                .map_or((0, 0), |need| (need.least, need.milli));
             let want = window.want(now_ms, rules);
             if touched || need > 0 {
                 batch.wanted.push(Wanted {
                     meter: Rc::clone(&window.meter),
                     window: Rc::clone(&window.id),
+                    least: least.saturating_sub(window.free()),
                     need,
                     want,
                 });

@@ -9,6 +9,7 @@ on_both! {
     a_lease_is_a_share_of_the_rest_but_never_less_than_is_needed
     whole_units_are_shared_in_whole_units_and_fractions_in_fractions
     two_workers_share_exactly_the_limit
+    what_is_too_little_for_any_request_is_left_until_it_is_enough_for_one
     a_window_without_a_limit_counts_and_leases_nothing
     what_was_spent_leaves_the_lease_and_what_was_returned_is_free_again
     units_without_a_lease_leave_leases_alone
@@ -68,6 +69,27 @@ fn two_workers_share_exactly_the_limit(world: &mut World) {
         ("b 2 c1 w1/1", "ok 2, now +0 left 0 others 1 used 2 waiting"),
         ("a 3 c1 w1/1", "ok 3, now +0 left 0 others 0 used 3 waiting"),
         ("b 3 w1/1", "ok 3, now +0 left 0 others 0 used 3 waiting"),
+    ]);
+}
+
+fn what_is_too_little_for_any_request_is_left_until_it_is_enough_for_one(world: &mut World) {
+    world.publish(&["now 1 -3600..3600 limit 10"]);
+    world.check(&[
+        ("a 1 w2.5-2.5/0", "ok 1, now +2.5 left 7.5 others 0 used 0"),
+        ("b 1 w4/4", "ok 1, now +4 left 3.5 others 2.5 used 0"),
+        (
+            "a 2 c2.5 w2-6/0",
+            "ok 2, now +3.5 left 0 others 4 used 2.5 waiting",
+        ),
+        // Each has what is of no use to it, and takes nothing back before the other has given.
+        (
+            "a 3 c2 r1.5 w2.5-2.5/0",
+            "ok 3, now +0 left 1.5 others 4 used 4.5 waiting",
+        ),
+        (
+            "b 2 c2.5 r1.5 w2.5-5/0",
+            "ok 2, now +3 left 0 others 0 used 7 waiting",
+        ),
     ]);
 }
 

@@ -1,7 +1,8 @@
 //! A short notation for batches and their answers.
 //!
 //! A batch is `<worker> <sequence>` and entries, in units: `c3` consumed from a lease, `u3` without one, `r3` returned,
-//! `d3` declared, `w1/10` wanted (need 1, want 10). `!` after the sequence accepts any later number. An entry is about
+//! `d3` declared, `w1/10` wanted (need 1, want 10), `w2-6/10` the same if at least 2 can be had. `!` after the sequence
+//! accepts any later number. An entry is about
 //! the window `now` unless it names another: `c3@old`; `@current` leaves the choice to Redis. `v2` says which version of
 //! the document the worker has (else the last published); `key` and `stranger` look up by a known and an unknown key.
 
@@ -85,9 +86,11 @@ impl World {
             },
             "w" => {
                 let (need, want) = amount.split_once('/').unwrap();
+                let (least, need) = need.split_once('-').unwrap_or(("0", need));
                 Entry::Wanted {
                     meter: METER,
                     window,
+                    least: milli(least),
                     need: milli(need),
                     want: milli(want),
                 }

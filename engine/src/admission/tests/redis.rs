@@ -175,7 +175,7 @@ impl Bench {
             return fields;
         };
         for wanted in header.iter().enumerate().filter(|(_, word)| **word == "w") {
-            let need: u64 = header[wanted.0 + 3].parse().unwrap();
+            let need: u64 = header[wanted.0 + 4].parse().unwrap();
             let granted = self.pot.map_or(0, |pot| pot.min(need));
             self.pot = self.pot.map(|pot| pot - granted);
             let remaining = self.pot.map_or(String::new(), |pot| pot.to_string());
