@@ -291,6 +291,7 @@ impl<'a> Report<'a> {
             Self::Needs(units) => Entry::Wanted {
                 meter: "calls",
                 window: "",
+                least: units * 1_000,
                 need: units * 1_000,
                 want: units * 1_000,
             },
