@@ -5,7 +5,37 @@ use super::{Call, Lack, Now, Part, Worker};
 use crate::contract::Script;
 use crate::contract::call::{self, BatchHeader, Order, Subject};
 use crate::lease::Need;
-use crate::limits::SETTLES_PER_CALL_MAX;
+use crate::limits::{SETTLES_PER_CALL_MAX, SETTLES_PER_SECOND_MAX};
+
+/// How many chains may still be settled in this second.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SettleBudget {
+    left: usize,
+    refilled_ms: u64,
+}
+
+impl Default for SettleBudget {
+    fn default() -> Self {
+        Self {
+            left: SETTLES_PER_SECOND_MAX,
+            refilled_ms: 0,
+        }
+    }
+}
+
+impl SettleBudget {
+    fn take(&mut self, now_ms: u64) -> bool {
+        if now_ms >= self.refilled_ms + 1_000 {
+            *self = Self {
+                refilled_ms: now_ms,
+                ..Self::default()
+            };
+        }
+        let is_left = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        is_left
+    }
+}
 
 impl Worker {
     /// The bytes to send now, if a call is due and allowed; the result belongs to [`Worker::answer`].

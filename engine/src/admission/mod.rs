@@ -21,13 +21,12 @@ use crate::api_key::{KeyHash, Tag};
 use crate::contract::Names;
 use crate::contract::call::Writer;
 use crate::lease::{LeaseRules, Need};
-use crate::limits::{
-    CACHED_KEYS_MAX, CHAIN_IDLE_MAX_MS, CHAIN_IDLE_MIN_MS, SETTLES_PER_SECOND_MAX,
-};
+use crate::limits::{CACHED_KEYS_MAX, CHAIN_IDLE_MAX_MS, CHAIN_IDLE_MIN_MS};
 use crate::policy::{Access, Demand, Policy, Rule};
 use crate::problem::Code;
 
 use cache::{ChainRef, Chains, Keys};
+use calls::SettleBudget;
 use link::Link;
 use lookups::Lookups;
 
@@ -150,13 +149,6 @@ pub struct Worker {
     tally: Tally,
 }
 
-/// What a settle costs the worker, spread over time.
-#[derive(Clone, Copy, Debug)]
-struct SettleBudget {
-    left: usize,
-    refilled_ms: u64,
-}
-
 impl Worker {
     /// A worker with an id no other ever had; `seed` is random too.
     #[must_use]
@@ -180,10 +172,7 @@ impl Worker {
             lookups: Lookups::default(),
             link: Link::new(policy.redis.max_calls_per_second),
             call: None,
-            settles: SettleBudget {
-                left: SETTLES_PER_SECOND_MAX,
-                refilled_ms: 0,
-            },
+            settles: SettleBudget::default(),
             load_scripts: false,
             store: None,
             store_number: 0,
@@ -362,20 +351,6 @@ impl Worker {
             0
         };
         now.unix_ms + correction_ms + self.offset_ms
-    }
-}
-
-impl SettleBudget {
-    fn take(&mut self, now_ms: u64) -> bool {
-        if now_ms >= self.refilled_ms + 1_000 {
-            self.refilled_ms = now_ms;
-            self.left = SETTLES_PER_SECOND_MAX;
-        }
-        if self.left == 0 {
-            return false;
-        }
-        self.left -= 1;
-        true
     }
 }
 

@@ -165,6 +165,17 @@ impl AccessDocument {
         fields
     }
 
+    /// What the document says of one window.
+    #[must_use]
+    pub fn window(&self, epoch: u32, meter: &str, start_ms: i64) -> Option<&Window> {
+        let terms = self.terms.iter().filter(|term| term.epoch == epoch);
+        let windows = terms.filter_map(|term| match term.entitlements.get(meter) {
+            Some(Entitlement::Metered { windows }) => Some(windows),
+            Some(Entitlement::Boolean | Entitlement::Static { .. }) | None => None,
+        });
+        windows.flatten().find(|window| window.start_ms == start_ms)
+    }
+
     /// The id of a window of this document.
     #[must_use]
     pub fn window_id(epoch: u32, meter: &str, window: &Window) -> WindowId {

@@ -6,7 +6,7 @@ use super::batch::{Batch, Sequence, Wanted};
 use super::{LeaseRules, Window};
 use crate::api_key::Tag;
 use crate::contract::answer::{Outcome, Receipt};
-use crate::contract::{self, AccessDocument, Entitlement, WindowId};
+use crate::contract::{self, AccessDocument, WindowId};
 use crate::limits::BATCH_RETAINED_MS;
 
 /// What waiting requests need of one window, in thousandths of a unit.
@@ -350,9 +350,7 @@ impl Chain {
 
     fn adopt(&mut self, document: AccessDocument) {
         for window in &mut self.windows {
-            if let Some(described) =
-                described(&document, window.epoch, &window.meter, window.start_ms)
-            {
+            if let Some(described) = document.window(window.epoch, &window.meter, window.start_ms) {
                 window.describe(described);
             }
             window.ask_again();
@@ -386,22 +384,7 @@ impl Chain {
         }
         let id: WindowId = id.parse().ok()?;
         let document = Rc::clone(self.document.as_ref()?);
-        let described = described(&document, id.epoch, &id.meter, id.start_ms)?;
+        let described = document.window(id.epoch, &id.meter, id.start_ms)?;
         Some(self.window_for(id.epoch, &id.meter, described))
     }
-}
-
-/// What a document says of one window.
-fn described<'d>(
-    document: &'d AccessDocument,
-    epoch: u32,
-    meter: &str,
-    start_ms: i64,
-) -> Option<&'d contract::Window> {
-    let terms = document.terms.iter().filter(|term| term.epoch == epoch);
-    let windows = terms.filter_map(|term| match term.entitlements.get(meter) {
-        Some(Entitlement::Metered { windows }) => Some(windows),
-        Some(Entitlement::Boolean | Entitlement::Static { .. }) | None => None,
-    });
-    windows.flatten().find(|window| window.start_ms == start_ms)
 }

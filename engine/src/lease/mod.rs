@@ -5,6 +5,7 @@
 
 mod batch;
 mod chain;
+mod leases;
 mod rate;
 mod window;
 

@@ -1,24 +1,16 @@
 //! One window as one worker sees it. Units are thousandths, times monotonic ms unless they say otherwise.
 
-use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::LeaseRules;
 use super::batch::Consumed;
+use super::leases::Leases;
 use super::rate::SpendingRate;
 use crate::contract::answer::WindowState;
 use crate::contract::call::{Funding, LostLeases};
 use crate::contract::{self, AccessDocument};
 use crate::limits::MILLI_PER_UNIT;
 use crate::units::Units;
-
-/// Units granted by one call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Lease {
-    /// When the call that granted them was sent.
-    sent_ms: u64,
-    milli: u64,
-}
 
 /// What a request took from a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +51,7 @@ pub struct Window {
     pub included: Option<u64>,
     /// Units at which requests are refused.
     pub limit: Option<u64>,
-    leases: VecDeque<Lease>,
-    free: u64,
+    leases: Leases,
     in_flight: u64,
     granted: u64,
     reservations: u32,
@@ -90,8 +81,7 @@ impl Window {
             end_ms: described.end_ms,
             included: described.included.map(Units::milli),
             limit: described.limit.map(Units::milli),
-            leases: VecDeque::new(),
-            free: 0,
+            leases: Leases::default(),
             in_flight: 0,
             granted: 0,
             reservations: 0,
@@ -110,13 +100,13 @@ impl Window {
     /// Leased units not yet spent.
     #[must_use]
     pub const fn free(&self) -> u64 {
-        self.free
+        self.leases.free()
     }
 
     /// Leased units: not spent, or reserved by requests under way.
     #[must_use]
     pub const fn held(&self) -> u64 {
-        self.free + self.in_flight
+        self.leases.free() + self.in_flight
     }
 
     /// What Redis last said of the window.
@@ -145,7 +135,7 @@ impl Window {
     pub fn remaining(&self) -> Option<u64> {
         let view = self.view.unwrap_or_default();
         match self.limit {
-            Some(_) => Some(view.remaining.unwrap_or(0) + self.free),
+            Some(_) => Some(view.remaining.unwrap_or(0) + self.free()),
             None => self.included.map(|included| {
                 included.saturating_sub(view.used + self.unacknowledged + self.in_flight)
             }),
@@ -156,13 +146,8 @@ impl Window {
     #[must_use]
     pub fn can_spend(&self, milli: u64, now_ms: u64, rules: &LeaseRules) -> bool {
         let spendable = match rules.lost_leases {
-            LostLeases::Hold => self.free,
-            LostLeases::Return => self
-                .leases
-                .iter()
-                .filter(|lease| now_ms < lease.sent_ms + rules.ttl_ms)
-                .map(|lease| lease.milli)
-                .sum(),
+            LostLeases::Hold => self.free(),
+            LostLeases::Return => self.leases.valid(now_ms, rules.ttl_ms),
         };
         spendable >= milli.max(1)
     }
@@ -172,21 +157,7 @@ impl Window {
         if rules.lost_leases == LostLeases::Return {
             self.expire(now_ms, rules);
         }
-        let mut open = milli;
-        let mut leased_ms = None;
-        while open > 0
-            && let Some(oldest) = self.leases.front_mut()
-        {
-            let taken = oldest.milli.min(open);
-            oldest.milli -= taken;
-            open -= taken;
-            leased_ms = Some(oldest.sent_ms);
-            if oldest.milli == 0 {
-                self.leases.pop_front();
-            }
-        }
-        let taken = milli - open;
-        self.free -= taken;
+        let (taken, leased_ms) = self.leases.take(milli);
         self.in_flight += taken;
         self.rate.add(milli, now_ms);
         self.spends_fractions |= !milli.is_multiple_of(MILLI_PER_UNIT);
@@ -244,11 +215,7 @@ impl Window {
         if now_ms >= sent_ms + rules.ttl_ms {
             self.returned += reservation.milli;
         } else if reservation.milli > 0 {
-            self.free += reservation.milli;
-            self.leases.push_front(Lease {
-                sent_ms,
-                milli: reservation.milli,
-            });
+            self.leases.put_back(sent_ms, reservation.milli);
         }
     }
 
@@ -268,12 +235,8 @@ impl Window {
         });
         self.others_wait = state.others_wait;
         if state.granted > 0 {
-            self.free += state.granted;
-            self.leases.push_back(Lease {
-                sent_ms,
-                milli: state.granted,
-            });
-            self.granted = self.free;
+            self.leases.add(sent_ms, state.granted);
+            self.granted = self.free();
         }
         // A worker that got less although there was more was refused for the time, not for the quota.
         let short = state.granted < need && state.remaining.is_some_and(|left| left < need);
@@ -299,7 +262,7 @@ impl Window {
     /// Whether less than half of the last lease is left.
     #[must_use]
     pub const fn is_half_spent(&self) -> bool {
-        self.limit.is_some() && self.granted > 0 && self.free * 2 < self.granted
+        self.limit.is_some() && self.granted > 0 && self.free() * 2 < self.granted
     }
 
     /// What the worker would like to hold: what it spent in the last second, less what it has; whole units where it
@@ -310,7 +273,7 @@ impl Window {
         if self.limit.is_none() || is_idle || rules.ttl_ms == 0 {
             return 0;
         }
-        let want = self.rate.last_second(now_ms).saturating_sub(self.free);
+        let want = self.rate.last_second(now_ms).saturating_sub(self.free());
         if self.spends_fractions {
             want
         } else {
@@ -321,9 +284,9 @@ impl Window {
     /// When the unspent rest of the leases is to be given back: once nothing was spent for [`LEASE_IDLE_MS`], and at
     /// the latest when the oldest is over.
     fn return_due_ms(&self, rules: &LeaseRules) -> Option<u64> {
-        let oldest = self.leases.front()?;
-        let idle_ms = self.last_spent_ms.max(oldest.sent_ms) + LEASE_IDLE_MS.min(rules.ttl_ms);
-        Some(idle_ms.min(oldest.sent_ms + rules.ttl_ms))
+        let oldest_ms = self.leases.oldest_ms()?;
+        let idle_ms = self.last_spent_ms.max(oldest_ms) + LEASE_IDLE_MS.min(rules.ttl_ms);
+        Some(idle_ms.min(oldest_ms + rules.ttl_ms))
     }
 
     /// When the next batch is due for the leases' sake: something is to be given back.
@@ -352,21 +315,13 @@ impl Window {
     }
 
     fn give_back_all(&mut self) {
-        self.returned += self.free;
-        self.free = 0;
+        self.returned += self.leases.clear();
         self.granted = 0;
-        self.leases.clear();
         self.others_wait = false;
     }
 
     fn expire(&mut self, now_ms: u64, rules: &LeaseRules) {
-        while let Some(oldest) = self.leases.front()
-            && now_ms >= oldest.sent_ms + rules.ttl_ms
-        {
-            self.free -= oldest.milli;
-            self.returned += oldest.milli;
-            self.leases.pop_front();
-        }
+        self.returned += self.leases.expire(now_ms, rules.ttl_ms);
     }
 
     /// Whether a batch has something to report.
