@@ -60,10 +60,9 @@ impl Demo {
     /// # Errors
     /// When the control plane made no admin key.
     pub fn variables(&self) -> Result<Vec<(&'static str, String)>> {
-        let key = self
-            .control_plane
-            .made_key()
-            .context("the control plane made no admin key: DATABASE_URL must name an empty database")?;
+        let key = self.control_plane.made_key().context(
+            "the control plane made no admin key: DATABASE_URL must name an empty database",
+        )?;
         let mut variables = vec![
             ("TOLLGATE", self.control_plane.url()),
             ("API", self.envoy.url()),

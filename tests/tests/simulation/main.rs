@@ -6,7 +6,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+mod faults;
+mod invariants;
 mod ledger;
+mod network;
 mod random;
 mod scenario;
 mod world;
