@@ -31,7 +31,8 @@ impl HttpContext for Twin {
         let _ = host::headers(Map::Request);
         let _ = host::monotonic_ms();
         let _ = host::remove_header(Map::Request, b"authorization");
-        let identity = b"customer=cus_1, subscription=sub_1, plan=free, key=key_1";
+        let identity = b"customer=cus_01K5B3N4Q5R6S7T8V9W0X1Y2Z3, \
+            subscription=sub_01K5B3N4Q5R6S7T8V9W0X1Y2Z3, plan=pro, key=key_01K5B3N4Q5R6S7T8V9W0X1Y2Z3";
         let _ = host::set_header(Map::Request, "x-tollgate-identity", identity);
         Action::Continue
     }
