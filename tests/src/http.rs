@@ -107,12 +107,14 @@ impl HttpClient {
         let exchange = async {
             let mut stream = TcpStream::connect(host).await?;
             stream.write_all(head.as_bytes()).await?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await?;
+            let mut answer = Vec::new();
+            // A server may leave the connection open for a while to be read out.
+            while !Answer::is_whole(&answer) && stream.read_buf(&mut answer).await? > 0 {}
             Ok::<_, io::Error>(answer)
         };
         let answer = timeout(TIMEOUT, exchange).await??;
-        Answer::read(&answer).ok_or_else(|| io::Error::other(answer))
+        let text = String::from_utf8_lossy(&answer);
+        Answer::read(&text).ok_or_else(|| io::Error::other(text.into_owned()))
     }
 }
 
@@ -130,6 +132,15 @@ pub async fn send(request: RequestBuilder) -> reqwest::Result<Answer> {
 }
 
 impl Answer {
+    /// Whether an answer of HTTP/1.1 has as much body as it says.
+    fn is_whole(bytes: &[u8]) -> bool {
+        let answer = Self::read(&String::from_utf8_lossy(bytes));
+        answer.is_some_and(|answer| {
+            let length = answer.header("content-length").parse();
+            length.is_ok_and(|length: usize| answer.body.len() >= length)
+        })
+    }
+
     /// An answer of HTTP/1.1 whose body ends with it.
     fn read(text: &str) -> Option<Self> {
         let (head, body) = text.split_once("\r\n\r\n")?;

@@ -283,6 +283,7 @@ fn spawn(options: &EnvoyOptions, folder: &Path) -> Process {
             "--component-log-level",
             "wasm:info",
         ])
+        .args(["--file-flush-interval-msec", "200"])
         .envs(options.environment.iter().cloned());
     Process::start("envoy", &mut command, &folder.join("log"))
 }
