@@ -24,6 +24,17 @@ pub struct Consumed {
     pub funding: Funding,
 }
 
+/// What waiting requests need of one window, in thousandths of a unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// The window.
+    pub window: Rc<str>,
+    /// The one that needs least.
+    pub least: u64,
+    /// In all.
+    pub milli: u64,
+}
+
 /// A lease asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {

@@ -2,23 +2,12 @@
 
 use std::rc::Rc;
 
-use super::batch::{Batch, Sequence, Wanted};
+use super::batch::{Batch, Need, Sequence, Wanted};
 use super::{LeaseRules, Window};
 use crate::api_key::Tag;
 use crate::contract::answer::{Outcome, Receipt};
 use crate::contract::{self, AccessDocument, WindowId};
 use crate::limits::BATCH_RETAINED_MS;
-
-/// What waiting requests need of one window, in thousandths of a unit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Need {
-    /// The window.
-    pub window: Rc<str>,
-    /// The one that needs least.
-    pub least: u64,
-    /// In all.
-    pub milli: u64,
-}
 
 /// What an answer of Redis did to a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

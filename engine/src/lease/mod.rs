@@ -9,8 +9,8 @@ mod leases;
 mod rate;
 mod window;
 
-pub use batch::{Batch, Wanted};
-pub use chain::{Chain, Need, Settlement};
+pub use batch::{Batch, Need, Wanted};
+pub use chain::{Chain, Settlement};
 pub use window::{Reservation, Window, WindowView};
 
 /// How leases live, from the configuration; times in ms.
