@@ -65,38 +65,44 @@ async fn by_key_subscription_payment_and_plan() {
     let _alone = alone().await;
     let mut scene = Scene::set_with(|options| {
         options.policy["rules"] = json!([
-            {"match": {"pathPrefix": "/v1/thing", "methods": ["GET"]}, "meters": {"api_requests": 1}, "requires": ["chat"]},
+            {"match": {"pathPrefix": "/v1/thing"}, "meters": {"api_requests": 1}, "requires": ["chat"]},
             {"match": {"pathPrefix": "/"}, "meters": {"api_requests": 1}}
         ]);
     })
     .await;
-    let world = &mut scene.world;
+    let mut table = keys_that_are_refused(&mut scene.world);
+    table.extend(customers_who_are_refused(&mut scene.world));
+    for (code, status, customer) in &table {
+        let answer = scene.get("/v1/thing?secret=1", customer).await;
+        assert_refused(&answer, *status, code);
+    }
+    assert_eq!(scene.world.upstream.requests(), 0);
+}
+
+/// Code, status, and whose key gets them.
+type Refused = (&'static str, u16, Customer);
+
+fn keys_that_are_refused(world: &mut World) -> Vec<Refused> {
     let past = now_ms() - HOUR_MS;
-    let unknown = world.stranger();
-    let table = [
-        ("key_unknown", 401, unknown),
-        (
-            "key_expired",
-            401,
-            customer(world, |_, key| key.expires_at_ms = Some(past)),
-        ),
-        (
-            "key_revoked",
-            401,
-            customer(world, |_, key| key.revoked_at_ms = Some(past)),
-        ),
-        (
-            "subscription_not_started",
-            403,
-            customer(world, |access, _| {
-                access.terms[0].from_ms = now_ms() + HOUR_MS
-            }),
-        ),
-        (
-            "subscription_ended",
-            403,
-            customer(world, |access, _| access.terms[0].to_ms = Some(past)),
-        ),
+    let expired = customer(world, |_, key| key.expires_at_ms = Some(past));
+    let revoked = customer(world, |_, key| key.revoked_at_ms = Some(past));
+    vec![
+        ("key_unknown", 401, world.stranger()),
+        ("key_expired", 401, expired),
+        ("key_revoked", 401, revoked),
+    ]
+}
+
+fn customers_who_are_refused(world: &mut World) -> Vec<Refused> {
+    let (past, future) = (now_ms() - HOUR_MS, now_ms() + HOUR_MS);
+    let early = customer(world, |access, _| access.terms[0].from_ms = future);
+    let late = customer(world, |access, _| access.terms[0].to_ms = Some(past));
+    let without_meter = customer(world, |access, _| {
+        access.terms[0].entitlements = [("chat".to_owned(), Entitlement::Boolean)].into();
+    });
+    vec![
+        ("subscription_not_started", 403, early),
+        ("subscription_ended", 403, late),
         (
             "payment_required",
             403,
@@ -113,42 +119,30 @@ async fn by_key_subscription_payment_and_plan() {
             blocked(world, BlockCode::PaymentUncollectible),
         ),
         ("feature_not_in_plan", 403, customer(world, |_, _| {})),
-        (
-            "meter_not_in_plan",
-            403,
-            customer(world, |access, _| {
-                access.terms[0].entitlements = [("chat".to_owned(), Entitlement::Boolean)].into();
-            }),
-        ),
-    ];
-    for (code, status, customer) in &table {
-        assert_refused(
-            &scene.get("/v1/thing?secret=1", customer).await,
-            *status,
-            code,
-        );
-    }
-    // Nobody is told anything of a key without all of it.
+        ("meter_not_in_plan", 403, without_meter),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_form_without_a_word_about_any_key() {
+    let _alone = alone().await;
+    let scene = Scene::set().await;
     let key = &scene.customer.key;
-    let wrong_end = format!(
-        "{}{}",
-        &key[..key.len() - 1],
-        if key.ends_with('0') { '1' } else { '0' }
-    );
-    let foreign = key.replace("tg_test_", "tg_live_");
-    for malformed in ["nonsense", &wrong_end, &foreign, &key[..20], "tg_test_"] {
-        let answer = scene
-            .client
-            .get_with_key("/v1/thing", malformed)
-            .await
-            .unwrap();
-        assert_refused(&answer, 401, "key_malformed");
+    let last = if key.ends_with('0') { '1' } else { '0' };
+    let wrong_end = format!("{}{last}", &key[..key.len() - 1]);
+    let of_another_environment = key.replace("tg_test_", "tg_live_");
+    for malformed in [
+        "nonsense",
+        &wrong_end,
+        &of_another_environment,
+        &key[..20],
+        "tg_test_",
+    ] {
+        let answer = scene.client.get_with_key("/v1/thing", malformed).await;
+        assert_refused(&answer.unwrap(), 401, "key_malformed");
     }
-    assert_refused(
-        &scene.client.get("/v1/thing").await.unwrap(),
-        401,
-        "key_missing",
-    );
+    let missing = scene.client.get("/v1/thing").await.unwrap();
+    assert_refused(&missing, 401, "key_missing");
     assert_eq!(scene.world.upstream.requests(), 0);
 }
 
