@@ -105,11 +105,19 @@ impl Keys {
         }
     }
 
-    pub(super) fn get(&mut self, hash: &KeyHash) -> Option<&mut KnownKey> {
-        if !self.young.contains_key(hash) {
-            let known = self.old.remove(hash)?;
-            self.insert(*hash, known);
+    /// The chain of a key that is known; from here on [`Keys::found`] has it.
+    pub(super) fn find(&mut self, hash: &KeyHash) -> Option<ChainRef> {
+        if let Some(known) = self.young.get(hash) {
+            return Some(known.chain);
         }
+        let known = self.old.remove(hash)?;
+        let chain = known.chain;
+        self.insert(*hash, known);
+        Some(chain)
+    }
+
+    /// A key that [`Keys::find`] has found.
+    pub(super) fn found(&mut self, hash: &KeyHash) -> Option<&mut KnownKey> {
         self.young.get_mut(hash)
     }
 

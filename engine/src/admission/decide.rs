@@ -21,8 +21,10 @@ impl Worker {
             return Ok(self.unknown_while_away());
         }
         let is_unknown = self.keys.is_unknown(&waiting.hash, now_ms);
-        let known = self.keys.get(&waiting.hash).map(|known| known.chain);
-        let known = known.filter(|chain| self.chains.look(*chain).is_some());
+        let known = self
+            .keys
+            .find(&waiting.hash)
+            .filter(|chain| self.chains.look(*chain).is_some());
         if up && !self.link.is_fresh(now_ms) && (is_unknown || known.is_some()) {
             return Err(Lack::Reading);
         }
@@ -93,7 +95,7 @@ impl Worker {
             stats,
             ..
         } = self;
-        let (Some(known), Some(chain)) = (keys.get(&waiting.hash), chains.get(chain_ref)) else {
+        let (Some(known), Some(chain)) = (keys.found(&waiting.hash), chains.get(chain_ref)) else {
             return Err(Lack::Key);
         };
         let document = if up {
@@ -146,7 +148,6 @@ impl Worker {
             stats.offline_milli += ticket.milli();
         }
         chains.touch(chain_ref, now.monotonic_ms);
-        chains.schedule(chain_ref, rules);
         Ok(Verdict::Admit(ticket))
     }
 
