@@ -9,7 +9,7 @@ use crate::world::alone;
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_tell_decisions_units_calls_and_what_is_cached() {
     let _alone = alone().await;
-    let scene = Scene::set().await;
+    let scene = Scene::set_with(|options| options.concurrency = 1).await;
     for _ in 0..3 {
         assert_eq!(scene.get("/", &scene.customer).await.status, 200);
     }

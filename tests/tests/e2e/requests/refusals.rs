@@ -150,6 +150,8 @@ async fn by_form_without_a_word_about_any_key() {
 async fn by_quota_with_all_there_is_to_know() {
     let _alone = alone().await;
     let mut scene = Scene::set_with(|options| {
+        // What is left is told as the worker that is asked knows it.
+        options.concurrency = 1;
         options.policy["responses"] = json!({
             "statuses": {"quota_exceeded": 429, "key_missing": 403},
             "upgradeUrl": "https://example.com/plans",

@@ -13,7 +13,8 @@ use crate::world::{alone, hasten};
 #[tokio::test(flavor = "multi_thread")]
 async fn responses_that_are_not_metered_give_their_units_back() {
     let _alone = alone().await;
-    let mut scene = Scene::set().await;
+    // One worker, so that no other holds what this one needs.
+    let mut scene = Scene::set_with(|options| options.concurrency = 1).await;
     let limited = scene.world.customer(&[(METER, Quota::Hard(3))]);
     scene.world.upstream.set_status(500);
     for _ in 0..10 {
@@ -108,7 +109,8 @@ async fn the_upstreams_word_on_units_stays_inside() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_soft_limit_is_shown_and_passed() {
     let _alone = alone().await;
-    let mut scene = Scene::set().await;
+    // What is left is told as the worker that is asked knows it.
+    let mut scene = Scene::set_with(|options| options.concurrency = 1).await;
     let customer = scene.world.customer(&[(METER, Quota::Soft(2))]);
     for remaining in [1, 0, 0, 0] {
         let answer = scene.get("/", &customer).await;
