@@ -94,7 +94,7 @@ fn a_redis_that_loses_its_last_second_loses_and_exceeds_nothing() {
     simulate("restarts", |seed| Scenario {
         faults: Faults {
             restarts_per_minute: [4, 10, 40][usize::try_from(seed % 3).unwrap()],
-            ..Faults::network(seed)
+            ..Faults::passable_network(seed)
         },
         ..Scenario::with_large_leases(seed)
     });
@@ -105,7 +105,7 @@ fn a_store_that_is_lost_comes_back_from_the_ledger() {
     simulate("losses", |seed| Scenario {
         faults: Faults {
             losses_per_minute: [4, 12][usize::try_from(seed % 2).unwrap()],
-            ..Faults::network(seed)
+            ..Faults::passable_network(seed)
         },
         ..Scenario::with_large_leases(seed)
     });

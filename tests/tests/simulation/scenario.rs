@@ -95,6 +95,18 @@ impl Faults {
         losses_per_minute: 0,
     };
 
+    /// A network that no worker is cut off by for as long as a lease lives: while Redis has forgotten leases, the limit
+    /// holds only for workers that come back and declare theirs in that time (E11).
+    pub fn passable_network(seed: u64) -> Self {
+        let network = Self::network(seed);
+        Self {
+            delay_ms: network.delay_ms.min(20),
+            lost_percent: network.lost_percent.min(5),
+            broken_percent: network.broken_percent.min(5),
+            ..network
+        }
+    }
+
     pub fn network(seed: u64) -> Self {
         let mut random = Random::new(seed ^ 3);
         Self {
