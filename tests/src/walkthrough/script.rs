@@ -158,7 +158,8 @@ impl<W: Write> Script<W> {
             Ok(output) => {
                 let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
                 text.push_str(&String::from_utf8_lossy(&output.stderr));
-                text
+                // Headers end with a carriage return.
+                text.replace('\r', "")
             }
             Err(error) => format!("bash cannot be run: {error}"),
         }
