@@ -33,16 +33,16 @@ impl HttpContext for Twin {
         let _ = host::remove_header(Map::Request, b"authorization");
         let identity = b"customer=cus_01K5B3N4Q5R6S7T8V9W0X1Y2Z3, \
             subscription=sub_01K5B3N4Q5R6S7T8V9W0X1Y2Z3, plan=pro, key=key_01K5B3N4Q5R6S7T8V9W0X1Y2Z3";
-        let _ = host::set_header(Map::Request, "x-tollgate-identity", identity);
+        let _ = host::add_header(Map::Request, "x-tollgate-identity", identity);
         Action::Continue
     }
 
     fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
         let _ = host::headers(Map::Response);
         let policy = b"\"api_requests\";q=1000000;w=2678400";
-        let _ = host::set_header(Map::Response, "ratelimit-policy", policy);
+        let _ = host::add_header(Map::Response, "ratelimit-policy", policy);
         let state = b"\"api_requests\";r=999999;t=2678399";
-        let _ = host::set_header(Map::Response, "ratelimit", state);
+        let _ = host::add_header(Map::Response, "ratelimit", state);
         Action::Continue
     }
 }

@@ -125,9 +125,13 @@ impl HttpContext for Http {
         }
         let limits = ticket.and_then(|ticket| self.settle(&ticket, &response));
         if let Some(RateLimit { policy, state }) = limits {
-            // The client does without them if it must.
-            let _ = host::set_header(Map::Response, RATE_LIMIT_POLICY, policy.as_bytes());
-            let _ = host::set_header(Map::Response, RATE_LIMIT, state.as_bytes());
+            for (name, value) in [(RATE_LIMIT_POLICY, policy), (RATE_LIMIT, state)] {
+                // The client does without them if it must.
+                let _ = match response.get(name) {
+                    None => host::add_header(Map::Response, name, value.as_bytes()),
+                    Some(_) => host::set_header(Map::Response, name, value.as_bytes()),
+                };
+            }
         }
         Action::Continue
     }

@@ -31,6 +31,13 @@ unsafe extern "C" {
         data: *mut *mut u8,
         data_size: *mut usize,
     ) -> u32;
+    pub fn proxy_add_header_map_value(
+        map: u32,
+        name: *const u8,
+        name_size: usize,
+        value: *const u8,
+        value_size: usize,
+    ) -> u32;
     pub fn proxy_replace_header_map_value(
         map: u32,
         name: *const u8,

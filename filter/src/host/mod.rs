@@ -14,7 +14,7 @@ use std::fmt;
 
 pub use calls::{CallEnd, WakeUp, dispatch, end_of_call};
 pub use headers::{
-    Headers, LocalResponse, Map, Pair, header, headers, remove_header, resume_request,
+    Headers, LocalResponse, Map, Pair, add_header, header, headers, remove_header, resume_request,
     send_local_response, set_header,
 };
 pub use metric::{MetricId, MetricKind, define_metric, increment_metric, record_metric};
