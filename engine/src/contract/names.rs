@@ -136,8 +136,6 @@ pub enum CounterField {
     Base(WindowId),
     /// Consumed units of one hour (hours since the unix epoch) by one API key.
     Hour(WindowId, i64, String),
-    /// How often closed windows were removed from the chain.
-    Late,
 }
 
 impl fmt::Display for CounterField {
@@ -145,7 +143,6 @@ impl fmt::Display for CounterField {
         match self {
             Self::Base(window) => write!(formatter, "b/{window}"),
             Self::Hour(window, hour, key) => write!(formatter, "h/{window}/{hour}/{key}"),
-            Self::Late => formatter.write_str("late"),
         }
     }
 }
@@ -155,7 +152,6 @@ impl FromStr for CounterField {
 
     fn from_str(text: &str) -> Result<Self, NameError> {
         let parse = || match text.split_once('/') {
-            None if text == "late" => Some(Self::Late),
             Some(("b", window)) => Some(Self::Base(window.parse().ok()?)),
             Some(("h", rest)) => {
                 let (rest, key) = rest.rsplit_once('/')?;

@@ -11,7 +11,7 @@ mod window;
 
 pub use batch::{Batch, Need, Wanted};
 pub use chain::{Chain, Settlement};
-pub use window::{Reservation, Window, WindowView};
+pub use window::{Reservation, Window};
 
 /// How leases live, from the configuration; times in ms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

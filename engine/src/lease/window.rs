@@ -23,13 +23,13 @@ pub struct Reservation {
 
 /// A window as Redis last described it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct WindowView {
+struct WindowView {
     /// Units nobody had; `None` without a limit.
-    pub remaining: Option<u64>,
+    remaining: Option<u64>,
     /// Units leased to other workers.
-    pub leased_to_others: u64,
+    leased_to_others: u64,
     /// Consumed units.
-    pub used: u64,
+    used: u64,
 }
 
 /// One window of one meter.
@@ -107,12 +107,6 @@ impl Window {
     #[must_use]
     pub const fn held(&self) -> u64 {
         self.leases.free() + self.in_flight
-    }
-
-    /// What Redis last said of the window.
-    #[must_use]
-    pub const fn view(&self) -> Option<WindowView> {
-        self.view
     }
 
     /// Whether Redis said lately that there are no units, and need not be asked again yet.
