@@ -8,13 +8,13 @@ use std::time::Duration;
 use anyhow::Context;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use crate::admin::bootstrap;
 use crate::clock::Clock;
-use crate::config::{Config, RedisConfig};
+use crate::config::{Config, Environment, RedisConfig};
 use crate::database::{Backend, Database};
 use crate::health::{Checks, NotReady};
 use crate::http::limits::RateLimiter;
@@ -28,8 +28,9 @@ use crate::publisher::edge::Edge;
 use crate::publisher::lifecycle::Keeper;
 use crate::publisher::readiness;
 use crate::publisher::renewal::Renewal;
+use crate::sandbox::Mover;
 use crate::telemetry::{Metrics, UPKEEP_INTERVAL};
-use crate::{jobs, router};
+use crate::{jobs, router, sandbox};
 
 /// Everything a handler or a job may use; clones share it.
 #[derive(Clone, Debug)]
@@ -53,6 +54,8 @@ pub struct Parts {
     pub checks: Checks,
     /// What `/metrics` shows.
     pub metrics: Metrics,
+    /// Notified by who needs the ledger up to date: the next drain is then at once.
+    pub drain_wanted: Notify,
     /// The idempotency keys in use.
     pub running: Running,
     /// Requests per admin key.
@@ -89,6 +92,7 @@ impl App {
             worker: WorkerId::generate(clock.machine_now()),
             checks: Checks::default(),
             metrics: Metrics::install()?,
+            drain_wanted: Notify::new(),
             running: Running::default(),
             requests: RateLimiter::new(
                 server.requests_per_second.into(),
@@ -103,6 +107,7 @@ impl App {
             config,
         };
         let app = Self(Arc::new(parts));
+        sandbox::begin(&app).await?;
         app.add_checks();
         Ok(app)
     }
@@ -144,6 +149,9 @@ impl App {
         self.start_job(&mut running, shutdown, Keeper::new(self.clone()));
         self.start_job(&mut running, shutdown, Renewal::new(self.clone()));
         self.start_job(&mut running, shutdown, Housekeeping::new(self.clone()));
+        if let Some(mover) = Mover::new(self.clone()) {
+            self.start_job(&mut running, shutdown, mover);
+        }
         running
     }
 
@@ -287,6 +295,9 @@ impl Server {
                 jobs::free_all(&app.database).await?;
             }
             jobs = app.start_jobs(&shutdown);
+        }
+        if app.config.environment == Environment::Sandbox {
+            jobs.spawn(sandbox::follow(app.clone(), shutdown.clone()));
         }
         let service =
             router::router(&app, roles).into_make_service_with_connect_info::<SocketAddr>();

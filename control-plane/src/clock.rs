@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use tokio::sync::watch;
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
 use utoipa::openapi::{RefOr, Schema};
 
@@ -102,9 +103,13 @@ instant! {
     MachineInstant
 }
 
-/// Where the time comes from: the system, or a test's hand.
+/// Where the time comes from: the system, or a test's hand; clones show the same.
 #[derive(Clone, Debug)]
-pub struct Clock(Source);
+pub struct Clock {
+    source: Source,
+    /// Business time minus machine time in ms, as a sandbox has moved it.
+    lead: Arc<watch::Sender<i64>>,
+}
 
 #[derive(Clone, Debug)]
 enum Source {
@@ -122,33 +127,37 @@ impl Clock {
     /// The system's clock, for both notions.
     #[must_use]
     pub fn system() -> Self {
-        Self(Source::System)
+        Self::of(Source::System)
     }
 
     /// A clock that stands at `start` until it is moved, for tests.
     #[must_use]
     pub fn manual(start: Timestamp) -> Self {
-        Self(Source::Manual(Arc::new(Hands {
+        Self::of(Source::Manual(Arc::new(Hands {
             business_ms: AtomicI64::new(start.as_millisecond()),
             machine_ms: AtomicI64::new(start.as_millisecond()),
         })))
     }
 
+    fn of(source: Source) -> Self {
+        let lead = Arc::new(watch::Sender::new(0));
+        Self { source, lead }
+    }
+
     /// The instant by which periods, phases, grace and expiry are decided.
     #[must_use]
     pub fn business_now(&self) -> BusinessInstant {
-        match &self.0 {
-            Source::System => Timestamp::now().into(),
-            Source::Manual(hands) => {
-                BusinessInstant::from_unix_ms(hands.business_ms.load(Ordering::SeqCst))
-            }
-        }
+        let unmoved_ms = match &self.source {
+            Source::System => Timestamp::now().as_millisecond(),
+            Source::Manual(hands) => hands.business_ms.load(Ordering::SeqCst),
+        };
+        BusinessInstant::from_unix_ms(unmoved_ms.saturating_add(self.lead_ms()))
     }
 
     /// The instant by which idempotency, retries, leases and rate limits are decided.
     #[must_use]
     pub fn machine_now(&self) -> MachineInstant {
-        match &self.0 {
+        match &self.source {
             Source::System => Timestamp::now().into(),
             Source::Manual(hands) => {
                 MachineInstant::from_unix_ms(hands.machine_ms.load(Ordering::SeqCst))
@@ -156,16 +165,37 @@ impl Clock {
         }
     }
 
+    /// How far a sandbox has moved business time, in ms.
+    #[must_use]
+    pub fn lead_ms(&self) -> i64 {
+        *self.lead.borrow()
+    }
+
+    /// Has business time be so far from where it would be by itself: a sandbox's way to move it.
+    pub fn set_lead_ms(&self, lead_ms: i64) {
+        self.lead.send_if_modified(|lead| {
+            let is_new = *lead != lead_ms;
+            *lead = lead_ms;
+            is_new
+        });
+    }
+
+    /// Tells of every time that a sandbox moves business time.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<i64> {
+        self.lead.subscribe()
+    }
+
     /// Moves business time of a manual clock; the system's clock stays.
     pub fn advance_business(&self, by: Duration) {
-        if let Source::Manual(hands) = &self.0 {
+        if let Source::Manual(hands) = &self.source {
             hands.business_ms.fetch_add(whole_ms(by), Ordering::SeqCst);
         }
     }
 
     /// Moves machine time of a manual clock; the system's clock stays.
     pub fn advance_machine(&self, by: Duration) {
-        if let Source::Manual(hands) = &self.0 {
+        if let Source::Manual(hands) = &self.source {
             hands.machine_ms.fetch_add(whole_ms(by), Ordering::SeqCst);
         }
     }

@@ -35,6 +35,7 @@ pub struct Config {
     pub jobs: JobsConfig,
     pub outbox: OutboxConfig,
     pub usage: UsageConfig,
+    pub sandbox: SandboxConfig,
     pub telemetry: TelemetryConfig,
 }
 
@@ -119,6 +120,13 @@ pub struct OutboxConfig {
 #[expect(missing_docs, reason = "config.default.toml is the manual")]
 pub struct UsageConfig {
     pub drain_interval_ms: u32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config.default.toml is the manual")]
+pub struct SandboxConfig {
+    pub step_timeout_seconds: u32,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -241,6 +249,14 @@ impl UsageConfig {
     }
 }
 
+impl SandboxConfig {
+    /// How long what is due at one instant may take when time is moved.
+    #[must_use]
+    pub fn step_timeout(&self) -> Duration {
+        Duration::from_secs(self.step_timeout_seconds.into())
+    }
+}
+
 fn parse(text: &str, place: &str) -> Result<Table, ConfigError> {
     text.parse()
         .map_err(|error: toml::de::Error| ConfigError::new(place, error))
@@ -349,6 +365,10 @@ fn check(settings: &Table, place: &str) -> Result<Config, ConfigError> {
         ("outbox.poll_ms", config.outbox.poll_ms),
         ("outbox.retry_first_ms", config.outbox.retry_first_ms),
         ("usage.drain_interval_ms", config.usage.drain_interval_ms),
+        (
+            "sandbox.step_timeout_seconds",
+            config.sandbox.step_timeout_seconds,
+        ),
     ];
     match positive.iter().find(|(_, value)| *value == 0) {
         Some((setting, _)) => refuse(&format!("{setting}: must be greater than 0")),

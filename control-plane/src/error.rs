@@ -219,6 +219,12 @@ impl Error {
         Self::new(Kind::Timeout, "timeout", detail)
     }
 
+    /// What was asked for could not be finished in time.
+    #[must_use]
+    pub fn late(code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Kind::Timeout, code, detail)
+    }
+
     /// Something this program did not foresee; the caller learns nothing but that.
     #[must_use]
     pub fn internal(cause: impl Into<anyhow::Error>) -> Self {

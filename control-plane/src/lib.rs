@@ -20,6 +20,7 @@ pub mod metadata;
 pub mod outbox;
 pub mod publisher;
 pub mod router;
+pub mod sandbox;
 pub mod subscriptions;
 pub mod telemetry;
 pub mod usage;

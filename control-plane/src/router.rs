@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::http::authorize::authorize;
 use crate::http::{observe, openapi};
 use crate::idempotency::IDEMPOTENCY_KEY;
-use crate::{admin, catalog, customers, health, keys, subscriptions, usage};
+use crate::{admin, catalog, customers, health, keys, sandbox, subscriptions, usage};
 
 /// The routes of the API, each with the scope that opens it.
 fn api() -> Vec<(Scope, UtoipaMethodRouter<App>)> {
@@ -82,6 +82,8 @@ fn api() -> Vec<(Scope, UtoipaMethodRouter<App>)> {
         (Setup, routes!(admin::routes::create_admin_key)),
         (Read, routes!(admin::routes::list_admin_keys)),
         (Setup, routes!(admin::routes::revoke_admin_key)),
+        (Read, routes!(sandbox::routes::get_clock)),
+        (Setup, routes!(sandbox::routes::advance_clock)),
     ]
 }
 

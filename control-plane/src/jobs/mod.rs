@@ -147,12 +147,15 @@ pub async fn run_until_shutdown(app: App, job: impl Job, mut shutdown: Shutdown)
         held: None,
     };
     let span = tracing::info_span!("job", name = runner.job.name());
+    let mut moves = runner.app.clock.subscribe();
     async {
         while !shutdown.is_requested() {
             runner.turn().await;
             tokio::select! {
                 () = shutdown.requested() => {}
                 () = runner.job.work() => {}
+                // What is due is known by the time alone: whoever moves it calls everyone.
+                Ok(()) = moves.changed() => {}
                 () = sleep(runner.job.interval()) => {}
             }
         }

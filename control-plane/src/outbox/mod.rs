@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, watch};
 
 use crate::app::App;
 use crate::clock::MachineInstant;
-use crate::database::{Database, Failure, Write};
+use crate::database::{Connection, Database, Failure, Write};
 use crate::error::{Error, Result};
 use crate::ids::EventId;
 use crate::jobs::{Claim, Job};
@@ -106,6 +106,16 @@ pub async fn enqueue(
 pub async fn pending(app: &App, topic: Topic) -> Result<u64, Failure> {
     let (count, _) = store::backlog(&mut *app.database.read().await?, topic).await?;
     Ok(u64::try_from(count).unwrap_or(0))
+}
+
+/// How many messages are not carried out yet, by topic.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn backlogs(connection: &mut Connection) -> Result<Vec<(String, u64)>, Failure> {
+    let backlogs = store::backlogs(connection).await?.into_iter();
+    let counted = backlogs.map(|(topic, count)| (topic, u64::try_from(count).unwrap_or(0)));
+    Ok(counted.collect())
 }
 
 /// When the oldest message of a topic that is not carried out yet was written down.

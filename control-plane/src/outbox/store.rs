@@ -111,3 +111,10 @@ pub(super) async fn backlog(
         .fetch_one(connection)
         .await
 }
+
+/// How many messages wait, by topic.
+pub(super) async fn backlogs(connection: &mut Connection) -> Result<Vec<(String, i64)>, Failure> {
+    sqlx::query_as("SELECT topic, COUNT(*) FROM outbox GROUP BY topic ORDER BY topic")
+        .fetch_all(connection)
+        .await
+}

@@ -36,6 +36,8 @@ pub struct StoreState {
     pub generation: Option<i64>,
     /// Whether the filter may use it.
     pub readiness: Readiness,
+    /// How far a sandbox's business time is ahead, in ms; nothing in a store that is of no sandbox.
+    pub offset_ms: Option<i64>,
     /// When the last complete drain began that it was told of.
     pub drained: Option<MachineInstant>,
     /// The replication id of the process: another one after each start.
@@ -136,11 +138,17 @@ impl Edge {
         pipeline
             .cmd("HMGET")
             .arg(self.names.store())
-            .arg(&["generation", "ready", "drained"])
+            .arg(&["generation", "ready", "offset", "drained"])
             .cmd("INFO")
             .arg("replication");
-        type Fields = (Option<String>, Option<String>, Option<String>);
-        let ((generation, ready, drained), info): (Fields, String) = self.send(&pipeline).await?;
+        type Fields = (
+            Option<String>,
+            Option<String>,
+            Option<String>,
+            Option<String>,
+        );
+        let ((generation, ready, offset, drained), info): (Fields, String) =
+            self.send(&pipeline).await?;
         // What is no number was written by somebody else.
         let number = |text: Option<String>| text.and_then(|text| text.parse().ok());
         Ok(StoreState {
@@ -149,6 +157,7 @@ impl Edge {
                 Some("1") => Readiness::Ready,
                 _ => Readiness::Unready,
             },
+            offset_ms: number(offset),
             drained: number(drained).map(MachineInstant::from_unix_ms),
             node: field_of(&info, "master_replid").unwrap_or_default(),
         })
@@ -168,6 +177,19 @@ impl Edge {
     /// When Redis does not answer.
     pub async fn mark_drained(&self, mark: MachineInstant) -> RedisResult<()> {
         self.set_in_store("drained", mark.unix_ms()).await
+    }
+
+    /// Moves the store's business time, or makes it a store of no sandbox.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn set_offset(&self, offset_ms: Option<i64>) -> RedisResult<()> {
+        let Some(offset_ms) = offset_ms else {
+            let mut remove = redis::cmd("HDEL");
+            remove.arg(self.names.store()).arg("offset");
+            return self.ask::<i64>(remove).await.map(drop);
+        };
+        self.set_in_store("offset", offset_ms).await
     }
 
     async fn set_in_store(&self, field: &str, value: i64) -> RedisResult<()> {

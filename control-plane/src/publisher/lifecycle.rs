@@ -16,10 +16,11 @@ use super::edge::{Edge, Readiness, StoreState, script};
 use super::store::{self, Generation};
 use crate::app::App;
 use crate::clock::{MachineInstant, Stopwatch};
+use crate::config::Environment;
 use crate::jobs::{Claim, Job};
-use crate::keys;
 use crate::subscriptions::{Loader, chain};
 use crate::usage::{self, Drain};
+use crate::{keys, sandbox};
 
 /// How often the store is looked at.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -47,8 +48,17 @@ pub struct Keeper {
     app: App,
     edge: Edge,
     drain: Drain,
-    drained: Mutex<Option<Stopwatch>>,
+    drained: Mutex<Option<Drained>>,
+    wanted: AtomicBool,
     unreachable: AtomicBool,
+}
+
+/// The last drain.
+#[derive(Clone, Copy, Debug)]
+struct Drained {
+    since: Stopwatch,
+    /// The store's offset at that time.
+    offset_ms: Option<i64>,
 }
 
 impl Job for Keeper {
@@ -58,6 +68,11 @@ impl Job for Keeper {
 
     fn interval(&self) -> Duration {
         CHECK_INTERVAL.min(self.app.config.usage.drain_interval())
+    }
+
+    async fn work(&self) {
+        self.app.drain_wanted.notified().await;
+        self.wanted.store(true, Ordering::Relaxed);
     }
 
     async fn run(&self, claim: &Claim) -> anyhow::Result<()> {
@@ -74,8 +89,9 @@ impl Job for Keeper {
         if self.unreachable.swap(false, Ordering::Relaxed) {
             tracing::info!("Redis answers again");
         }
+        let offset_ms = self.keep_offset(&state).await?;
         let generation = self.heal(claim, state).await?;
-        self.drain_when_due(claim, generation).await
+        self.drain_when_due(claim, generation, offset_ms).await
     }
 }
 
@@ -90,8 +106,23 @@ impl Keeper {
             edge,
             drain,
             drained: Mutex::default(),
+            wanted: AtomicBool::new(false),
             unreachable: AtomicBool::new(false),
         }
+    }
+
+    /// Has the store's time be where a sandbox's clock is; the store of no sandbox has none of its own.
+    async fn keep_offset(&self, state: &StoreState) -> anyhow::Result<Option<i64>> {
+        let offset_ms = match self.app.config.environment {
+            Environment::Sandbox => {
+                Some(sandbox::lead_ms(&mut *self.app.database.read().await?).await?)
+            }
+            Environment::Production | Environment::Test => None,
+        };
+        if state.offset_ms != offset_ms {
+            self.edge.set_offset(offset_ms).await?;
+        }
+        Ok(offset_ms)
     }
 
     /// Does what the store needs, and gives the life it is in then.
@@ -124,20 +155,30 @@ impl Keeper {
     async fn measure(&self) -> anyhow::Result<()> {
         let drained = usage::last_drain(&mut *self.app.database.read().await?).await?;
         if let Some(drained) = drained {
-            let now = self.app.clock.business_now().unix_ms();
-            let lag_ms = (now - drained.began_at.unix_ms()).max(0);
+            let now = self.app.clock.machine_now().unix_ms();
+            let lag_ms = (now - drained.mark.unix_ms()).max(0);
             metrics::gauge!("tollgate_drain_lag_seconds").set(lag_ms as f64 / 1_000.0);
         }
         Ok(())
     }
 
-    async fn drain_when_due(&self, claim: &Claim, generation: i64) -> anyhow::Result<()> {
+    /// Drains when the interval is over, when somebody wants it, and after each move of a sandbox's clock.
+    async fn drain_when_due(
+        &self,
+        claim: &Claim,
+        generation: i64,
+        offset_ms: Option<i64>,
+    ) -> anyhow::Result<()> {
         let mut drained = self.drained.lock().await;
         let interval = self.app.config.usage.drain_interval();
-        if drained.is_some_and(|drained| drained.elapsed() < interval) {
+        let is_recent =
+            |drained: Drained| drained.offset_ms == offset_ms && drained.since.elapsed() < interval;
+        let is_wanted = self.wanted.swap(false, Ordering::Relaxed);
+        if !is_wanted && drained.is_some_and(is_recent) {
             return Ok(());
         }
-        *drained = Some(Stopwatch::start());
+        let since = Stopwatch::start();
+        *drained = Some(Drained { since, offset_ms });
         self.drain.pass(claim, generation).await?;
         self.drain.trim(claim, generation).await
     }
@@ -312,6 +353,7 @@ mod tests {
         StoreState {
             generation,
             readiness,
+            offset_ms: None,
             drained: Some(seconds(drained_seconds)),
             node: node.to_owned(),
         }

@@ -26,6 +26,7 @@ mod plans;
 mod process;
 mod publishing;
 mod requests;
+mod sandbox;
 mod serving;
 mod shop;
 mod storage;

@@ -14,5 +14,6 @@ mod network;
 mod readme;
 mod redis;
 mod requests;
+mod sandbox;
 mod shop;
 mod world;

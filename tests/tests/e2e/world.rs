@@ -8,6 +8,7 @@ use tollgate_tests::envoy::{AccessLog, Envoy, EnvoyOptions};
 use tollgate_tests::proxy::Proxy;
 use tollgate_tests::publish;
 use tollgate_tests::redis::{Persistence, RedisOptions, RedisServer};
+use tollgate_tests::store::request;
 use tollgate_tests::upstream::Upstream;
 use tollgate_tests::wait;
 
@@ -53,6 +54,15 @@ impl World {
             names: Names::new(PREFIX),
             customers: 0,
         }
+    }
+
+    /// Has the store's business time be so far ahead, as a sandbox's control plane would.
+    pub fn move_time(&self, offset_ms: i64) {
+        let (store, offset) = (self.names.store(), offset_ms.to_string());
+        let answer = self
+            .redis
+            .exchange(&request(&["HSET", &store, "offset", &offset]));
+        assert!(answer.starts_with(b":"));
     }
 
     /// A new customer of a plan with these meters.

@@ -127,6 +127,17 @@ pub async fn set_renewal(
         .map(drop)
 }
 
+/// When the first chain's document needs further windows.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn next_renewal(connection: &mut Connection) -> Result<Option<BusinessInstant>, Failure> {
+    let first: Option<i64> = sqlx::query_scalar("SELECT MIN(renew_at_ms) FROM chains")
+        .fetch_one(connection)
+        .await?;
+    Ok(first.map(BusinessInstant::from_unix_ms))
+}
+
 /// Chains whose documents need further windows, the most urgent first.
 ///
 /// # Errors
