@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -16,6 +16,7 @@ use crate::admin::bootstrap;
 use crate::clock::Clock;
 use crate::config::{Config, Environment, RedisConfig};
 use crate::database::{Backend, Database};
+use crate::error::{Error, Result};
 use crate::health::{Checks, NotReady};
 use crate::http::limits::RateLimiter;
 use crate::idempotency::Running;
@@ -23,6 +24,7 @@ use crate::ids::{AdminKeyId, WorkerId};
 use crate::jobs::Job;
 use crate::jobs::housekeeping::Housekeeping;
 use crate::outbox::Dispatcher;
+use crate::payments::Stripe;
 use crate::publisher::Publisher;
 use crate::publisher::edge::Edge;
 use crate::publisher::lifecycle::Keeper;
@@ -48,6 +50,10 @@ pub struct Parts {
     pub database: Database,
     /// Where the filter reads and counts; connects when first used and again when cut off.
     pub redis: Redis,
+    /// Where money is, if it is set up; [`App::stripe`] for who needs it.
+    pub stripe: Option<Stripe>,
+    /// Where this process listens, once it does.
+    pub address: OnceLock<SocketAddr>,
     /// This process among the replicas.
     pub worker: WorkerId,
     /// What `/readyz` asks.
@@ -89,6 +95,14 @@ impl App {
         let failures_per_minute = f64::from(server.failed_authentications_per_minute);
         let parts = Parts {
             redis: Redis::new(&config.redis).context("redis.url")?,
+            stripe: Stripe::new(
+                &config.stripe,
+                config.environment,
+                database.clone(),
+                clock.clone(),
+            )
+            .context("no secure connections can be made")?,
+            address: OnceLock::new(),
             worker: WorkerId::generate(clock.machine_now()),
             checks: Checks::default(),
             metrics: Metrics::install()?,
@@ -110,6 +124,27 @@ impl App {
         sandbox::begin(&app).await?;
         app.add_checks();
         Ok(app)
+    }
+
+    /// Where money is.
+    ///
+    /// # Errors
+    /// 409 when no key of Stripe is configured, with what to set up.
+    pub fn stripe(&self) -> Result<&Stripe> {
+        self.stripe.as_ref().ok_or_else(|| {
+            let detail = "Paid plans need Stripe: set STRIPE_API_KEY and STRIPE_WEBHOOK_SECRET.";
+            Error::conflict("stripe_not_set_up", detail)
+        })
+    }
+
+    /// What links to this server begin with, without a slash at the end.
+    #[must_use]
+    pub fn public_url(&self) -> String {
+        let server = &self.config.server;
+        if !server.public_url.is_empty() {
+            return server.public_url.clone();
+        }
+        format!("http://{}", self.address.get().unwrap_or(&server.listen))
     }
 
     /// How long a job is held without being renewed.
@@ -287,6 +322,7 @@ impl Server {
             .await
             .with_context(|| format!("cannot listen on {listen}"))?;
         let address = listener.local_addr()?;
+        let _ = app.address.set(address);
         let (sender, shutdown) = Shutdown::new();
         let mut jobs = JoinSet::new();
         if roles.contains(&Role::Jobs) {

@@ -1,12 +1,19 @@
 //! The configuration: the embedded defaults, then a file, then the environment.
 
+mod sections;
+mod stripe;
+
 use std::fmt;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
+
+pub use sections::{
+    AdminConfig, DatabaseConfig, IdempotencyConfig, JobsConfig, LogFormat, OutboxConfig,
+    RedisConfig, SandboxConfig, ServerConfig, TelemetryConfig, UsageConfig,
+};
+pub use stripe::StripeConfig;
 
 use crate::database::Backend;
 
@@ -14,10 +21,13 @@ use crate::database::Backend;
 pub const DEFAULTS: &str = include_str!("config.default.toml");
 
 /// Environment variables with a name of their own, and the setting they stand for.
-const NAMED_VARIABLES: [(&str, &str); 4] = [
+const NAMED_VARIABLES: [(&str, &str); 7] = [
     ("TOLLGATE_ENV", "environment"),
     ("DATABASE_URL", "database.url"),
     ("REDIS_URL", "redis.url"),
+    ("STRIPE_API_KEY", "stripe.api_key"),
+    ("STRIPE_WEBHOOK_SECRET", "stripe.webhook_secrets"),
+    ("STRIPE_API_BASE", "stripe.api_base"),
     ("TOLLGATE_LOG", "telemetry.log"),
 ];
 
@@ -36,6 +46,7 @@ pub struct Config {
     pub outbox: OutboxConfig,
     pub usage: UsageConfig,
     pub sandbox: SandboxConfig,
+    pub stripe: StripeConfig,
     pub telemetry: TelemetryConfig,
 }
 
@@ -49,104 +60,6 @@ pub enum Environment {
     Test,
     /// As test, with time that can be moved.
     Sandbox,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config.default.toml is the manual")]
-pub struct ServerConfig {
-    pub listen: SocketAddr,
-    pub request_timeout_seconds: u32,
-    pub shutdown_timeout_seconds: u32,
-    pub body_max_bytes: usize,
-    pub headers_max_bytes: usize,
-    pub requests_per_second: u32,
-    pub requests_burst: u32,
-    pub failed_authentications_per_minute: u32,
-    pub cors_origins: Vec<String>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config.default.toml is the manual")]
-pub struct DatabaseConfig {
-    pub url: Secret,
-    pub readers: u32,
-    pub busy_timeout_ms: u32,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config.default.toml is the manual")]
-pub struct RedisConfig {
-    pub url: Secret,
-    pub prefix: String,
-    pub timeout_ms: u32,
-    pub lease_ttl_ms: u32,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config.default.toml is the manual")]
-pub struct AdminConfig {
-    pub key_file: PathBuf,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config.default.toml is the manual")]
-pub struct IdempotencyConfig {
-    pub keep_hours: u32,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config.default.toml is the manual")]
-pub struct JobsConfig {
-    pub lease_seconds: u32,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config.default.toml is the manual")]
-pub struct OutboxConfig {
-    pub poll_ms: u32,
-    pub retry_first_ms: u32,
-    pub retry_longest_ms: u32,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config.default.toml is the manual")]
-pub struct UsageConfig {
-    pub drain_interval_ms: u32,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config.default.toml is the manual")]
-pub struct SandboxConfig {
-    pub step_timeout_seconds: u32,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config.default.toml is the manual")]
-pub struct TelemetryConfig {
-    pub log: String,
-    pub format: LogFormat,
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// Text on a terminal, JSON elsewhere.
-    Auto,
-    /// One JSON object per line.
-    Json,
-    /// For people.
-    Text,
 }
 
 /// A setting that may hold a password: it is never printed.
@@ -216,44 +129,6 @@ impl Config {
             }
         }
         check(&settings, "config.default.toml")
-    }
-}
-
-impl ServerConfig {
-    /// How long a request may take.
-    #[must_use]
-    pub fn request_timeout(&self) -> Duration {
-        Duration::from_secs(self.request_timeout_seconds.into())
-    }
-
-    /// How long the end of the process may take.
-    #[must_use]
-    pub fn shutdown_timeout(&self) -> Duration {
-        Duration::from_secs(self.shutdown_timeout_seconds.into())
-    }
-}
-
-impl DatabaseConfig {
-    /// How long to wait for another writer.
-    #[must_use]
-    pub fn busy_timeout(&self) -> Duration {
-        Duration::from_millis(self.busy_timeout_ms.into())
-    }
-}
-
-impl UsageConfig {
-    /// How often what was consumed is read from Redis.
-    #[must_use]
-    pub fn drain_interval(&self) -> Duration {
-        Duration::from_millis(self.drain_interval_ms.into())
-    }
-}
-
-impl SandboxConfig {
-    /// How long what is due at one instant may take when time is moved.
-    #[must_use]
-    pub fn step_timeout(&self) -> Duration {
-        Duration::from_secs(self.step_timeout_seconds.into())
     }
 }
 
@@ -348,6 +223,14 @@ fn check(settings: &Table, place: &str) -> Result<Config, ConfigError> {
     if Backend::of_url(config.database.url.expose()).is_none() {
         return refuse("database.url: neither a sqlite nor a postgres URL");
     }
+    let public_url = &config.server.public_url;
+    let is_web = public_url.starts_with("http://") || public_url.starts_with("https://");
+    if !public_url.is_empty() && (!is_web || public_url.ends_with('/')) {
+        return refuse("server.public_url: not of the form https://host");
+    }
+    if let Some(mistake) = config.stripe.mistake(config.environment) {
+        return refuse(mistake);
+    }
     let positive = [
         (
             "server.request_timeout_seconds",
@@ -369,6 +252,7 @@ fn check(settings: &Table, place: &str) -> Result<Config, ConfigError> {
             "sandbox.step_timeout_seconds",
             config.sandbox.step_timeout_seconds,
         ),
+        ("stripe.reconcile_seconds", config.stripe.reconcile_seconds),
     ];
     match positive.iter().find(|(_, value)| *value == 0) {
         Some((setting, _)) => refuse(&format!("{setting}: must be greater than 0")),

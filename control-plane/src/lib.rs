@@ -18,6 +18,7 @@ pub mod jobs;
 pub mod keys;
 pub mod metadata;
 pub mod outbox;
+pub mod payments;
 pub mod publisher;
 pub mod router;
 pub mod sandbox;
