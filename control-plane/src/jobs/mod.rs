@@ -15,7 +15,7 @@ use tracing::Instrument;
 
 use crate::app::{App, Shutdown};
 use crate::clock::{MachineInstant, Stopwatch};
-use crate::database::{Database, Failure, Write};
+use crate::database::{Connection, Database, Failure, Write};
 use crate::ids::WorkerId;
 
 /// Something done again and again by one replica at a time.
@@ -127,6 +127,19 @@ impl Claim {
             })
         }
     }
+}
+
+/// Whether anybody does a job at `now`.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn is_held(
+    connection: &mut Connection,
+    name: &str,
+    now: MachineInstant,
+) -> Result<bool, Failure> {
+    let until = store::lease_until(connection, name).await?;
+    Ok(until.is_some_and(|until| now < until))
 }
 
 /// Frees every job at the start of a process that knows it is the only one.

@@ -15,12 +15,16 @@ use utoipa::ToSchema;
 
 pub use store::{find, following};
 
+use crate::app::App;
 use crate::clock::{BusinessInstant, Clock};
 use crate::config::Environment;
+use crate::database::Write;
 use crate::error::{Error, Result};
 use crate::http::document::{Document, Mistakes, Place};
-use crate::ids::{ApiKeyId, SubscriptionId};
+use crate::ids::{ApiKeyId, EventId, SubscriptionId};
+use crate::publisher;
 use crate::random_base62;
+use crate::subscriptions::chain;
 
 const NAME_MAX_CHARACTERS: usize = 100;
 /// Most keys of one chain that are neither revoked nor expired.
@@ -109,6 +113,12 @@ impl Secret {
     fn last_characters(&self) -> String {
         self.0[self.0.len() - LAST_CHARACTERS..].to_owned()
     }
+
+    /// The text itself, to be shown once.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
 }
 
 impl fmt::Debug for Secret {
@@ -189,6 +199,35 @@ impl ApiKeyDocument {
             revoked_at: None,
         }
     }
+}
+
+/// Issues a key of a chain of subscriptions; the word that it is to be written to Redis comes with it.
+///
+/// # Errors
+/// When the chain has as many keys as it may have, or the database refuses.
+pub async fn issue(
+    app: &App,
+    tx: &mut Write,
+    chain: SubscriptionId,
+    document: ApiKeyDocument,
+) -> Result<(IssuedApiKey, EventId)> {
+    let now = app.clock.business_now();
+    if store::count_usable(tx, chain, now).await? >= KEYS_PER_CHAIN_MAX {
+        let detail = format!("A subscription has at most {KEYS_PER_CHAIN_MAX} keys.");
+        return Err(Error::conflict("too_many_keys", detail));
+    }
+    let tag = chain::tag_of(tx, chain).await?;
+    let secret = Secret::generate(app.config.environment, tag)?;
+    let prefix = prefix(app.config.environment, tag.as_str());
+    let key = document.key(&app.clock, chain, prefix, &secret);
+    store::insert(tx, &key, &secret.hash()).await?;
+    let word = publisher::key_changed(app, tx, &key).await?;
+    let issued = IssuedApiKey {
+        key,
+        secret,
+        secret_already_shown: false,
+    };
+    Ok((issued, word))
 }
 
 /// What to send to roll an API key.

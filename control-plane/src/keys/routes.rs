@@ -3,15 +3,14 @@
 use axum::Json;
 use axum::extract::{Path, State};
 
-use super::{ApiKey, ApiKeyDocument, IssuedApiKey, KEYS_PER_CHAIN_MAX, RollDocument, Secret};
-use super::{prefix, store};
+use super::{ApiKey, ApiKeyDocument, IssuedApiKey, RollDocument, issue, store};
 use crate::app::App;
-use crate::database::{Connection, Write};
+use crate::database::Connection;
 use crate::error::{Error, Result};
 use crate::http::document::{Nothing, Query};
 use crate::http::page::{Page, PageQuery};
 use crate::idempotency::{Answer, Post};
-use crate::ids::{ApiKeyId, SubscriptionId};
+use crate::ids::ApiKeyId;
 use crate::publisher;
 use crate::subscriptions::{self, chain};
 
@@ -37,8 +36,10 @@ pub async fn create_key(
         let detail = "The subscription has ended.";
         return Err(Error::conflict("subscription_ended", detail));
     }
-    let issued = issue(&app, &mut call.tx, chain, document).await?;
-    call.created_with_secret(&issued).await
+    let (issued, word) = issue(&app, &mut call.tx, chain, document).await?;
+    let answer = call.created_with_secret(&issued).await?;
+    publisher::written(&app, word).await;
+    Ok(answer)
 }
 
 /// Lists the API keys of a subscription and those before and after it, the newest first, revoked ones included.
@@ -109,35 +110,14 @@ pub async fn roll_key(
         expires_at: old.expires_at,
         bypass: old.bypass,
     };
-    let issued = issue(&app, &mut call.tx, old.chain, document).await?;
+    let (issued, _) = issue(&app, &mut call.tx, old.chain, document).await?;
     old.expires_at = Some(old.expires_at.map_or(end, |before| before.min(end)));
     store::update(&mut call.tx, &old).await?;
-    publisher::key_changed(&app, &mut call.tx, &old).await?;
-    call.created_with_secret(&issued).await
-}
-
-async fn issue(
-    app: &App,
-    tx: &mut Write,
-    chain: SubscriptionId,
-    document: ApiKeyDocument,
-) -> Result<IssuedApiKey> {
-    let now = app.clock.business_now();
-    if store::count_usable(tx, chain, now).await? >= KEYS_PER_CHAIN_MAX {
-        let detail = format!("A subscription has at most {KEYS_PER_CHAIN_MAX} keys.");
-        return Err(Error::conflict("too_many_keys", detail));
-    }
-    let tag = chain::tag_of(tx, chain).await?;
-    let secret = Secret::generate(app.config.environment, tag)?;
-    let prefix = prefix(app.config.environment, tag.as_str());
-    let key = document.key(&app.clock, chain, prefix, &secret);
-    store::insert(tx, &key, &secret.hash()).await?;
-    publisher::key_changed(app, tx, &key).await?;
-    Ok(IssuedApiKey {
-        key,
-        secret,
-        secret_already_shown: false,
-    })
+    // Written in order: when the old key's end is, so is the new key.
+    let word = publisher::key_changed(&app, &mut call.tx, &old).await?;
+    let answer = call.created_with_secret(&issued).await?;
+    publisher::written(&app, word).await;
+    Ok(answer)
 }
 
 async fn required(app: &App, connection: &mut Connection, id: &str) -> Result<ApiKey> {

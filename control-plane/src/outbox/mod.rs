@@ -99,6 +99,14 @@ pub async fn enqueue(
     Ok(message.id)
 }
 
+/// Whether a message is not carried out yet.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn is_pending(connection: &mut Connection, id: EventId) -> Result<bool, Failure> {
+    store::exists(connection, id).await
+}
+
 /// How many messages of a topic are not carried out yet.
 ///
 /// # Errors

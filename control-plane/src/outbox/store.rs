@@ -118,3 +118,12 @@ pub(super) async fn backlogs(connection: &mut Connection) -> Result<Vec<(String,
         .fetch_all(connection)
         .await
 }
+
+/// Whether a message waits.
+pub(super) async fn exists(connection: &mut Connection, id: EventId) -> Result<bool, Failure> {
+    let found: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM outbox WHERE id = $1")
+        .bind(id.to_string())
+        .fetch_one(connection)
+        .await?;
+    Ok(found > 0)
+}

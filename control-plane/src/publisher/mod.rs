@@ -11,18 +11,28 @@ pub mod readiness;
 pub mod renewal;
 mod store;
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
 
 pub use document::{KEPT_AFTER_END, access_document, bound, key_document};
 
 use crate::app::App;
-use crate::database::Write;
+use crate::clock::Stopwatch;
+use crate::database::{Failure, Write};
 use crate::error::Result;
-use crate::ids::{ApiKeyId, SubscriptionId};
+use crate::ids::{ApiKeyId, EventId, SubscriptionId};
+use crate::jobs;
 use crate::keys::{self, ApiKey};
 use crate::outbox::{self, Consumer, Message, Topic};
 use crate::subscriptions::{Loader, chain};
 use edge::Edge;
+
+/// How long to wait for a document to be written.
+const WRITTEN_WITHIN: Duration = Duration::from_millis(500);
+/// How often to look whether it is.
+const WRITTEN_POLL: Duration = Duration::from_millis(5);
 
 /// Documents to write.
 pub const PUBLISH: Topic = Topic::new("publish");
@@ -46,23 +56,50 @@ pub async fn chain_changed(app: &App, tx: &mut Write, id: SubscriptionId) -> Res
     if let Some(loaded) = Loader::default().chain(tx, id, after).await? {
         chain::set_renewal(tx, id, document::renewal(&loaded, now)).await?;
     }
-    enqueue(app, tx, id, Changed::Chain(id)).await
+    enqueue(app, tx, id, Changed::Chain(id)).await.map(drop)
 }
 
-/// Has a key's document written anew, after the change in this transaction.
+/// Has a key's document written anew, after the change in this transaction; gives the word that is so.
 ///
 /// # Errors
 /// When the database refuses.
-pub async fn key_changed(app: &App, tx: &mut Write, key: &ApiKey) -> Result<()> {
+pub async fn key_changed(app: &App, tx: &mut Write, key: &ApiKey) -> Result<EventId> {
     enqueue(app, tx, key.chain, Changed::Key(key.id)).await
 }
 
 /// In order for each chain: its access document stands before its first key.
-async fn enqueue(app: &App, tx: &mut Write, chain: SubscriptionId, changed: Changed) -> Result<()> {
+async fn enqueue(
+    app: &App,
+    tx: &mut Write,
+    chain: SubscriptionId,
+    changed: Changed,
+) -> Result<EventId> {
     let now = app.clock.machine_now();
-    outbox::enqueue(tx, PUBLISH, &chain.to_string(), &changed, now)
-        .await
-        .map(drop)
+    outbox::enqueue(tx, PUBLISH, &chain.to_string(), &changed, now).await
+}
+
+/// Waits until what was committed stands in Redis, so that a key which is used as soon as it is shown is known.
+///
+/// Half a second at most, and not at all where nobody writes documents: they are written when they can be.
+pub async fn written(app: &App, word: EventId) {
+    let stopwatch = Stopwatch::start();
+    while stopwatch.elapsed() < WRITTEN_WITHIN {
+        match is_to_be_written(app, word).await {
+            Ok(true) => sleep(WRITTEN_POLL).await,
+            Ok(false) => return,
+            Err(error) => {
+                tracing::warn!(%error, "cannot see whether a document is written");
+                return;
+            }
+        }
+    }
+}
+
+async fn is_to_be_written(app: &App, word: EventId) -> Result<bool, Failure> {
+    let mut reader = app.database.read().await?;
+    let now = app.clock.machine_now();
+    Ok(jobs::is_held(&mut reader, Publisher::JOB, now).await?
+        && outbox::is_pending(&mut reader, word).await?)
 }
 
 /// Writes documents that changed.

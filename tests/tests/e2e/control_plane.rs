@@ -165,21 +165,13 @@ async fn a_new_key_works_when_its_secret_is_shown() {
     let first = shop.subscribe("plan").await;
     let envoy = shop.envoy().await;
     let client = envoy.client(Connections::Fresh);
-    let mut worst = Duration::ZERO;
+    let mut current = first;
     for _ in 0..10 {
-        let new = shop.issue(&first.subscription).await;
-        let issued_at = Instant::now();
-        wait::until("the new key to work", async || {
-            let answer = client.get_with_key("/", new.key()).await.unwrap();
-            if answer.status == 200 {
-                Ok(())
-            } else {
-                Err(answer.code())
-            }
-        })
-        .await;
-        worst = worst.max(issued_at.elapsed());
+        let new = shop.issue(&current.subscription).await;
+        let answer = client.get_with_key("/", new.key()).await.unwrap();
+        assert_eq!(answer.status, 200, "{answer}");
+        current = shop.roll(&new).await;
+        let answer = client.get_with_key("/", current.key()).await.unwrap();
+        assert_eq!(answer.status, 200, "{answer}");
     }
-    println!("10 new keys worked within {worst:?}");
-    assert!(worst < AT_ONCE);
 }

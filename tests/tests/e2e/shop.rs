@@ -94,6 +94,13 @@ impl Shop {
         Subscriber::new(subscription, &issued)
     }
 
+    /// A key in place of another, which ends at once.
+    pub async fn roll(&self, old: &Subscriber) -> Subscriber {
+        let path = format!("/v1/keys/{}/roll", old.key_id);
+        let issued = self.control_plane.post(&path, &json!({})).await;
+        Subscriber::new(&old.subscription, &issued)
+    }
+
     /// How an Envoy is started.
     pub fn options(&self) -> EnvoyOptions {
         // Thousands of lines would hide what the filter says.
