@@ -17,6 +17,7 @@ pub(crate) mod testing;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use tollgate_engine::contract::BlockCode;
 use tollgate_engine::slug::Slug;
 use utoipa::ToSchema;
 
@@ -26,6 +27,7 @@ use crate::clock::BusinessInstant;
 use crate::database::Connection;
 use crate::error::{Error, Result};
 use crate::ids::{CustomerId, PlanId, SubscriptionId};
+use crate::payments::grace::Block;
 use schedule::Resumed;
 
 /// The subscription with an id or key.
@@ -96,12 +98,20 @@ pub enum Status {
     Inactive,
 }
 
-/// Whether everything that was due is paid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+/// Whether everything that was due is paid; the later, the worse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PaymentStatus {
-    /// Nothing is charged.
+    /// Nothing was ever charged.
     NotRequired,
+    /// It is.
+    Paid,
+    /// It is being collected.
+    Pending,
+    /// Collecting it failed, and is tried again.
+    Failed,
+    /// It was given up.
+    Uncollectible,
 }
 
 /// Whether requests pass, apart from quotas.
@@ -114,16 +124,26 @@ pub enum Access {
     SubscriptionNotStarted,
     /// The subscription has ended.
     SubscriptionEnded,
+    /// The first payment was not made.
+    PaymentRequired,
+    /// A payment was due for longer than the days of grace.
+    PaymentOverdue,
+    /// An invoice was given up.
+    PaymentUncollectible,
 }
 
 impl Access {
-    /// What status and payment status allow.
+    /// What status and payment allow at `now`.
     #[must_use]
-    pub fn of(status: Status, payment: PaymentStatus) -> Self {
-        match (status, payment) {
+    pub fn of(status: Status, block: Option<&Block>, now: BusinessInstant) -> Self {
+        let block = block.filter(|block| block.holds(now));
+        match (status, block.map(|block| block.code)) {
             (Status::Scheduled, _) => Self::SubscriptionNotStarted,
             (Status::Inactive, _) => Self::SubscriptionEnded,
-            (Status::Active | Status::Canceled, PaymentStatus::NotRequired) => Self::Granted,
+            (Status::Active | Status::Canceled, None) => Self::Granted,
+            (_, Some(BlockCode::PaymentRequired)) => Self::PaymentRequired,
+            (_, Some(BlockCode::PaymentOverdue)) => Self::PaymentOverdue,
+            (_, Some(BlockCode::PaymentUncollectible)) => Self::PaymentUncollectible,
         }
     }
 }

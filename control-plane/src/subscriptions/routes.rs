@@ -192,7 +192,7 @@ pub async fn get_subscription_access(
     let (status, payment_status) = (found.status(as_of), found.payment_status());
     Ok(Json(AccessView {
         subscription: found.id,
-        access: Access::of(status, payment_status),
+        access: Access::of(status, None, as_of),
         status,
         payment_status,
         as_of,
