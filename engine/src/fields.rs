@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use crate::limits::{IDENTITY_VALUE_MAX_BYTES, MILLI_PER_UNIT, SLUG_MAX_BYTES};
+use crate::limits::{IDENTITY_VALUE_MAX_BYTES, MILLI_PER_UNIT};
 use crate::problem::IdentityHeaders;
 use crate::units::Units;
 
@@ -29,7 +29,7 @@ pub struct MeterState<'a> {
 }
 
 /// Values of the two headers of `draft-ietf-httpapi-ratelimit-headers`, revision 11.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RateLimit {
     /// For [`RATE_LIMIT_POLICY`].
     pub policy: String,
@@ -38,49 +38,46 @@ pub struct RateLimit {
 }
 
 /// The two headers for the limited meters a rule touched, or `None` for none.
-///
-/// The draft counts in integers, so a fraction of a unit left counts as none.
 #[must_use]
 pub fn rate_limit<'m>(meters: impl IntoIterator<Item = MeterState<'m>>) -> Option<RateLimit> {
-    let mut headers: Option<RateLimit> = None;
-    for meter in meters {
-        let RateLimit { policy, state } = headers.get_or_insert_with(RateLimit::empty);
-        let whole = |units: Units| units.milli() / MILLI_PER_UNIT;
-        let lines = [
-            (
-                policy,
-                [(";q=", whole(meter.limit)), (";w=", meter.window_seconds)],
-            ),
-            (
-                state,
-                [
-                    (";r=", whole(meter.remaining)),
-                    (";t=", meter.resets_in_seconds),
-                ],
-            ),
-        ];
-        for (line, parameters) in lines {
-            if !line.is_empty() {
-                line.push_str(", ");
-            }
-            push_string(line, meter.meter);
-            for (name, number) in parameters {
-                line.push_str(name);
-                push_number(line, number);
-            }
-        }
-    }
-    headers
+    let mut headers = RateLimit::default();
+    headers.write(meters).then_some(headers)
 }
 
 impl RateLimit {
-    /// No meter, with room for one of any name, so that most responses allocate no more.
-    fn empty() -> Self {
-        let line = || String::with_capacity(SLUG_MAX_BYTES + 48);
-        Self {
-            policy: line(),
-            state: line(),
+    /// Takes the limited meters a rule touched in place of what it had; answers whether there are any.
+    ///
+    /// The draft counts in integers, so a fraction of a unit left counts as none.
+    pub fn write<'m>(&mut self, meters: impl IntoIterator<Item = MeterState<'m>>) -> bool {
+        self.policy.clear();
+        self.state.clear();
+        for meter in meters {
+            let whole = |units: Units| units.milli() / MILLI_PER_UNIT;
+            let lines = [
+                (
+                    &mut self.policy,
+                    [(";q=", whole(meter.limit)), (";w=", meter.window_seconds)],
+                ),
+                (
+                    &mut self.state,
+                    [
+                        (";r=", whole(meter.remaining)),
+                        (";t=", meter.resets_in_seconds),
+                    ],
+                ),
+            ];
+            for (line, parameters) in lines {
+                if !line.is_empty() {
+                    line.push_str(", ");
+                }
+                push_string(line, meter.meter);
+                for (name, number) in parameters {
+                    line.push_str(name);
+                    push_number(line, number);
+                }
+            }
         }
+        !self.policy.is_empty()
     }
 }
 

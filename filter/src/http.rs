@@ -6,7 +6,7 @@ use std::rc::Rc;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 use tollgate_engine::admission::{Ending, Head, RequestId, Ticket};
-use tollgate_engine::fields::{self, RATE_LIMIT, RATE_LIMIT_POLICY, RateLimit};
+use tollgate_engine::fields::{RATE_LIMIT, RATE_LIMIT_POLICY};
 
 use crate::host::{self, Headers, Map};
 use crate::shared::Shared;
@@ -50,20 +50,26 @@ impl Http {
         self.shared.take_ticket(self.id)
     }
 
-    /// What the response settles, and how the client is told what is left.
-    fn settle(&self, ticket: &Ticket, response: &Headers) -> Option<RateLimit> {
+    /// Settles what the response says, and tells the client what is left.
+    fn settle(&self, ticket: &Ticket, found: &Found) {
         let now = self.shared.clock.latest();
-        let ending = response
-            .get(":status")
-            .and_then(|status| str::from_utf8(status).ok()?.parse().ok())
-            .map_or(Ending::Died, Ending::Status);
-        self.shared.with_worker(|worker| {
-            worker.finish(ticket, ending, now);
-            if !self.shared.policy.responses.rate_limit_headers {
-                return None;
-            }
-            fields::rate_limit(worker.meter_states(ticket, now))
-        })
+        let mut limits = self.shared.limits.borrow_mut();
+        let has_limits = self.shared.with_worker(|worker| {
+            worker.finish(ticket, found.ending, now);
+            self.shared.policy.responses.rate_limit_headers
+                && limits.write(worker.meter_states(ticket, now))
+        });
+        if !has_limits {
+            return;
+        }
+        let put = if found.limits {
+            host::set_header
+        } else {
+            host::add_header
+        };
+        // The client does without them if it must.
+        let _ = put(Map::Response, RATE_LIMIT_POLICY, limits.policy.as_bytes());
+        let _ = put(Map::Response, RATE_LIMIT, limits.state.as_bytes());
     }
 }
 
@@ -119,20 +125,46 @@ impl HttpContext for Http {
             Stage::Waiting => self.stop_waiting(),
         };
         let response = host::headers(Map::Response).unwrap_or_default();
-        if response.get(METERS).is_some() {
+        let found = Found::among(&response);
+        if found.meters {
             // A header that is not there any more is no mistake.
             let _ = host::remove_header(Map::Response, METERS.as_bytes());
         }
-        let limits = ticket.and_then(|ticket| self.settle(&ticket, &response));
-        if let Some(RateLimit { policy, state }) = limits {
-            for (name, value) in [(RATE_LIMIT_POLICY, policy), (RATE_LIMIT, state)] {
-                // The client does without them if it must.
-                let _ = match response.get(name) {
-                    None => host::add_header(Map::Response, name, value.as_bytes()),
-                    Some(_) => host::set_header(Map::Response, name, value.as_bytes()),
-                };
-            }
+        if let Some(ticket) = ticket {
+            self.settle(&ticket, &found);
         }
         Action::Continue
+    }
+}
+
+/// What a response has of the headers that matter here.
+struct Found {
+    ending: Ending,
+    /// The upstream's word on the cost.
+    meters: bool,
+    /// The upstream's own word on limits.
+    limits: bool,
+}
+
+impl Found {
+    fn among(response: &Headers) -> Self {
+        let mut found = Self {
+            ending: Ending::Died,
+            meters: false,
+            limits: false,
+        };
+        for (name, value) in response.iter() {
+            if name == b":status" {
+                let status = str::from_utf8(value)
+                    .ok()
+                    .and_then(|text| text.parse().ok());
+                found.ending = status.map_or(Ending::Died, Ending::Status);
+            } else if name == METERS.as_bytes() {
+                found.meters = true;
+            } else if name == RATE_LIMIT.as_bytes() || name == RATE_LIMIT_POLICY.as_bytes() {
+                found.limits = true;
+            }
+        }
+        found
     }
 }

@@ -99,7 +99,7 @@ impl Running {
         let policy = Policy::parse(document).map_err(|mistakes| mistakes.to_string())?;
         let password = password(&policy.redis)?;
         let id = hex(&host::random_bytes::<16>().map_err(broken)?);
-        let seed = u64::from_le_bytes(host::random_bytes().map_err(broken)?);
+        let secret = u128::from_le_bytes(host::random_bytes().map_err(broken)?);
         let wake_up = WakeUp::register(&format!("tollgate {id}")).map_err(broken)?;
         let tick_ms = TICK_MAX_MS;
         host::set_tick_period(tick_ms).map_err(broken)?;
@@ -109,7 +109,7 @@ impl Running {
             &format!("worker {id} asks Redis at {}", policy.redis.cluster),
         );
         let report = Report::new(clock.latest());
-        let worker = Worker::new(Rc::new(policy), id, seed, password);
+        let worker = Worker::new(Rc::new(policy), id, secret, password);
         Ok(Self {
             shared: Rc::new(Shared::new(worker, clock, wake_up)),
             report,

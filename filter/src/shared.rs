@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use tollgate_engine::admission::{Now, RequestId, Ticket, Worker};
+use tollgate_engine::fields::RateLimit;
 use tollgate_engine::policy::Policy;
 
 use crate::host::{self, Refused, WakeUp};
@@ -19,6 +20,8 @@ pub struct Shared {
     pub policy: Rc<Policy>,
     /// The time.
     pub clock: Clock,
+    /// Room for what a response says of limits.
+    pub limits: RefCell<RateLimit>,
     worker: RefCell<Worker>,
     /// Of requests that were admitted after they had waited; their own contexts fetch them.
     tickets: RefCell<HashMap<RequestId, Ticket>>,
@@ -33,6 +36,7 @@ impl Shared {
         Self {
             policy: Rc::clone(worker.policy()),
             clock,
+            limits: RefCell::default(),
             worker: RefCell::new(worker),
             tickets: RefCell::default(),
             wake_up,

@@ -28,7 +28,14 @@ pub fn carry_out(shared: &Shared, verdict: Verdict, headers: &[Pair<'_>]) -> Car
             return Carried::Answered;
         }
         // Whoever sends a key where none is asked for sends it to us all the same.
-        Verdict::Pass if policy.key(headers, path(headers)).is_err() => (drop_ours(headers), None),
+        Verdict::Pass
+            if policy
+                .credential(headers, path(headers))
+                .and_then(|text| policy.identify(text))
+                .is_err() =>
+        {
+            (drop_ours(headers), None)
+        }
         Verdict::Pass | Verdict::PassUnknown => (hide(policy, headers), None),
         Verdict::Admit(ticket) => {
             let identified = hide(policy, headers).and_then(|()| identify(&ticket));
@@ -83,9 +90,10 @@ fn drop_ours(headers: &[Pair<'_>]) -> Result<(), Refused> {
 
 /// Takes away what only Tollgate may say, and the key.
 fn hide(policy: &Policy, headers: &[Pair<'_>]) -> Result<(), Refused> {
-    drop_ours(headers)?;
-    for name in policy.hidden_headers(headers) {
-        host::remove_header(Map::Request, name)?;
+    for (name, value) in headers {
+        if is_ours(name) || policy.hides(name, value) {
+            host::remove_header(Map::Request, name)?;
+        }
     }
     match policy.path_without_credentials(path(headers)) {
         Some(path) => host::set_header(Map::Request, ":path", &path),

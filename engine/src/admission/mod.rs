@@ -11,6 +11,7 @@ mod decide;
 mod ending;
 mod link;
 mod lookups;
+mod recognized;
 mod spend;
 mod tally;
 mod verdict;
@@ -29,6 +30,7 @@ use cache::{ChainRef, Chains, Keys};
 use calls::SettleBudget;
 use link::Link;
 use lookups::Lookups;
+use recognized::Recognized;
 
 pub use answers::CallResult;
 pub use ending::Ending;
@@ -130,6 +132,7 @@ pub struct Worker {
     rules: LeaseRules,
     writer: Writer,
     password: Option<String>,
+    recognized: Recognized,
     keys: Keys,
     chains: Chains,
     waiting: Vec<Waiting>,
@@ -150,9 +153,9 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A worker with an id no other ever had; `seed` is random too.
+    /// A worker with an id no other ever had; `secret` is random too.
     #[must_use]
-    pub fn new(policy: Rc<Policy>, id: String, seed: u64, password: Option<String>) -> Self {
+    pub fn new(policy: Rc<Policy>, id: String, secret: u128, password: Option<String>) -> Self {
         let metering = &policy.metering;
         let rules = LeaseRules {
             ttl_ms: metering.lease_ttl_ms,
@@ -166,7 +169,8 @@ impl Worker {
             rules,
             writer: Writer::new(names, rules.lost_leases, rules.ttl_ms),
             password,
-            keys: Keys::new(seed),
+            recognized: Recognized::new(secret),
+            keys: Keys::new((secret >> 64) as u64),
             chains: Chains::default(),
             waiting: Vec::new(),
             lookups: Lookups::default(),
@@ -229,21 +233,31 @@ impl Worker {
         if policy.passes_preflight(head.method, head.headers) {
             return Verdict::Pass;
         }
-        let key = match policy.key(head.headers, head.path) {
+        let text = match policy.credential(head.headers, head.path) {
+            Ok(text) => text,
+            Err(code) => return Verdict::Refuse(Refusal::Code(code)),
+        };
+        let (mark, seen) = self.recognized.find(text);
+        let (hash, tag) = match seen.map_or_else(|| policy.identify(text), Ok) {
             Ok(key) => key,
             Err(code) => return Verdict::Refuse(Refusal::Code(code)),
         };
         self.link.note_request(now.monotonic_ms);
         let mut waiting = Waiting {
             request,
-            hash: key.hash(),
-            tag: key.tag(),
+            hash,
+            tag,
             rule: rule.index(),
             arrived_ms: now.monotonic_ms,
             lack: Lack::Reading,
         };
         match self.decide(&waiting, demand, now) {
-            Ok(verdict) => verdict,
+            Ok(verdict) => {
+                if seen.is_none() && matches!(verdict, Verdict::Admit(_)) {
+                    self.recognized.remember(mark, hash, tag);
+                }
+                verdict
+            }
             Err(lack) => {
                 waiting.lack = lack;
                 self.wait(waiting, demand)

@@ -2,10 +2,13 @@
 
 use std::rc::Rc;
 
+use smallvec::SmallVec;
+
 use super::cache::KnownKey;
+use super::verdict::Spent;
 use super::{QuotaRefusal, Refusal, seconds};
 use crate::contract::{Entitlement, Term};
-use crate::lease::{Chain, LeaseRules, Need, Reservation, Window};
+use crate::lease::{Chain, LeaseRules, Need, Window};
 use crate::policy::{Demand, MeterCost, OnUnavailable};
 use crate::problem::Code;
 use crate::units::Units;
@@ -18,6 +21,9 @@ pub(super) enum Source {
     OfflineSoft,
     OfflineHard,
 }
+
+/// By window number, where the units of each meter come from.
+type Plan = SmallVec<[(u32, Source); 2]>;
 
 /// Why units cannot be spent now.
 pub(super) enum Short {
@@ -39,12 +45,8 @@ pub(super) struct Spending<'a> {
 
 impl Spending<'_> {
     /// Where the units of every meter come from.
-    pub(super) fn plan(
-        &mut self,
-        demand: &Demand,
-        term: &Term,
-    ) -> Result<Vec<(u32, Source)>, Short> {
-        let mut plan = Vec::with_capacity(demand.meters.len());
+    pub(super) fn plan(&mut self, demand: &Demand, term: &Term) -> Result<Plan, Short> {
+        let mut plan = Plan::new();
         let mut needs = Vec::new();
         for cost in &demand.meters {
             let Some(Entitlement::Metered { windows }) = term.entitlements.get(cost.meter.as_str())
@@ -130,11 +132,7 @@ impl Spending<'_> {
     }
 
     /// Spends what was planned.
-    pub(super) fn spend(
-        &mut self,
-        demand: &Demand,
-        plan: &[(u32, Source)],
-    ) -> Vec<(u32, Reservation)> {
+    pub(super) fn spend(&mut self, demand: &Demand, plan: &[(u32, Source)]) -> Spent {
         let spend_one = |(cost, (number, source)): (&MeterCost, &(u32, Source))| {
             let milli = cost.units.milli();
             let window = self.chain.window_mut(*number)?;

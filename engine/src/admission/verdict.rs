@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use smallvec::SmallVec;
+
 use super::cache::ChainRef;
 use crate::contract::AccessDocument;
 use crate::fields::MeterState;
@@ -96,6 +98,9 @@ impl Refusal {
     }
 }
 
+/// By window number, what one request holds of it; few rules have more than two meters.
+pub(super) type Spent = SmallVec<[(u32, Reservation); 2]>;
+
 /// What an admitted request holds until its response. It must be handed back by [`Worker::finish`].
 #[derive(Debug)]
 pub struct Ticket {
@@ -103,7 +108,7 @@ pub struct Ticket {
     pub(super) chain: ChainRef,
     pub(super) key: Rc<str>,
     pub(super) hour: i64,
-    pub(super) spent: Vec<(u32, Reservation)>,
+    pub(super) spent: Spent,
     /// Headers that tell the upstream who calls.
     pub identity: Rc<[(&'static str, String)]>,
     pub(super) document: Rc<AccessDocument>,

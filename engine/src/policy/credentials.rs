@@ -3,7 +3,7 @@
 use super::path::{decode, split_query};
 use super::read::Node;
 use super::{Auth, Policy};
-use crate::api_key::{ApiKey, Environment};
+use crate::api_key::{ApiKey, KeyHash, Tag};
 use crate::limits::{FIELD_NAME_MAX_BYTES, KEY_SOURCES_MAX, SCHEME_MAX_BYTES};
 use crate::problem::Code;
 
@@ -52,45 +52,49 @@ impl KeySource {
 }
 
 impl Policy {
-    /// Takes the key from the first source that has one, by the sources' order.
+    /// What stands in the place of a key in the first source that has something, by the sources' order.
     ///
     /// `headers` are all of the request's, names in lower case; `path_and_query` is its `:path`.
     ///
     /// # Errors
-    /// [`Code::KeyMissing`] when no source has one, [`Code::KeyMalformed`] when what stands there is
-    /// no key of this environment. A later source is then not tried.
-    pub fn key<'h, N, V>(
+    /// [`Code::KeyMissing`] when no source has anything.
+    pub fn credential<'h, N, V>(
         &self,
         headers: &'h [(N, V)],
         path_and_query: &'h [u8],
-    ) -> Result<ApiKey<'h>, Code>
+    ) -> Result<&'h [u8], Code>
     where
         N: AsRef<[u8]>,
         V: AsRef<[u8]>,
     {
         let (_, query) = split_query(path_and_query);
-        let candidate = self.auth.sources.iter().find_map(|source| {
+        let credential = self.auth.sources.iter().find_map(|source| {
             headers
                 .iter()
                 .find_map(|(name, value)| source.in_header(name.as_ref(), value.as_ref()))
                 .or_else(|| source.in_query(query))
         });
-        parse(candidate.ok_or(Code::KeyMissing)?, self.environment)
+        credential.ok_or(Code::KeyMissing)
     }
 
-    /// The headers to take away before the request goes upstream: with `hideCredentials`, each that
+    /// The key that a credential is: its hash, and the tag that places its state.
+    ///
+    /// # Errors
+    /// [`Code::KeyMalformed`] when it is no key of this environment. A later source is then not tried.
+    pub fn identify(&self, credential: &[u8]) -> Result<(KeyHash, Tag), Code> {
+        let key = str::from_utf8(credential)
+            .ok()
+            .and_then(|text| ApiKey::parse(text, self.environment).ok())
+            .ok_or(Code::KeyMalformed)?;
+        Ok((key.hash(), key.tag()))
+    }
+
+    /// Whether a header is to be taken away before the request goes upstream: with `hideCredentials`, each that
     /// holds a key by any source, used or not.
-    pub fn hidden_headers<'h, N, V>(&self, headers: &'h [(N, V)]) -> impl Iterator<Item = &'h [u8]>
-    where
-        N: AsRef<[u8]>,
-        V: AsRef<[u8]>,
-    {
-        let hides = self.auth.hide_credentials;
-        headers.iter().filter_map(move |(name, value)| {
-            let holds =
-                |source: &KeySource| source.in_header(name.as_ref(), value.as_ref()).is_some();
-            (hides && self.auth.sources.iter().any(holds)).then_some(name.as_ref())
-        })
+    #[must_use]
+    pub fn hides(&self, name: &[u8], value: &[u8]) -> bool {
+        let holds = |source: &KeySource| source.in_header(name, value).is_some();
+        self.auth.hide_credentials && self.auth.sources.iter().any(holds)
     }
 
     /// The `:path` to send upstream instead, when with `hideCredentials` its query holds a parameter
@@ -130,13 +134,6 @@ impl Policy {
             && has(b"origin")
             && has(b"access-control-request-method")
     }
-}
-
-fn parse(candidate: &[u8], environment: Environment) -> Result<ApiKey<'_>, Code> {
-    str::from_utf8(candidate)
-        .ok()
-        .and_then(|text| ApiKey::parse(text, environment).ok())
-        .ok_or(Code::KeyMalformed)
 }
 
 /// What follows `scheme` and at least one space, or nothing when it ends there.

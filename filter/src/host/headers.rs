@@ -1,5 +1,7 @@
 //! Headers of requests and responses, and answers in the upstream's place.
 
+use smallvec::SmallVec;
+
 use super::{Refused, abi};
 
 /// One of Envoy's header maps.
@@ -23,25 +25,14 @@ pub struct Headers {
 
 impl Headers {
     /// Names and values in their order. What does not have the host's form ends it.
-    fn iter(&self) -> Pairs<'_> {
+    pub fn iter(&self) -> impl Iterator<Item = Pair<'_>> {
         let (sizes, texts) = self.split().unwrap_or_default();
         Pairs { sizes, texts }
     }
 
     /// Names and values in their order.
-    pub fn pairs(&self) -> Vec<Pair<'_>> {
-        let iter = self.iter();
-        let mut pairs = Vec::with_capacity(iter.sizes.len() / SIZES_OF_PAIR);
-        pairs.extend(iter);
-        pairs
-    }
-
-    /// The first value of a header, named in lower case.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.iter()
-            .find(|(candidate, _)| *candidate == name.as_bytes())
-            .map(|(_, value)| value)
+    pub fn pairs(&self) -> SmallVec<[Pair<'_>; USUAL_HEADERS]> {
+        self.iter().collect()
     }
 
     /// The host's form: a count, so many pairs of sizes, so many names and values that each end in a zero byte.
@@ -52,6 +43,8 @@ impl Headers {
     }
 }
 
+/// So many headers need no memory of their own.
+const USUAL_HEADERS: usize = 24;
 /// Two sizes of four bytes each.
 const SIZES_OF_PAIR: usize = 8;
 

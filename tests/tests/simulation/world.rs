@@ -165,7 +165,7 @@ impl World {
             worker: Worker::new(
                 Rc::clone(&self.policy),
                 format!("w{}", self.lives),
-                u64::from(self.lives),
+                u128::from(self.lives),
                 None,
             ),
             life: self.lives,
