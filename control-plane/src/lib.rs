@@ -17,6 +17,7 @@ pub mod invoicing;
 pub mod jobs;
 pub mod keys;
 pub mod metadata;
+pub mod money;
 pub mod outbox;
 pub mod payments;
 pub mod publisher;

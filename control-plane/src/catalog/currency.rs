@@ -32,9 +32,17 @@ impl FromStr for Currency {
     }
 }
 
+impl Currency {
+    /// Its alphabetic code.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
 impl fmt::Display for Currency {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(std::str::from_utf8(&self.0).unwrap_or_default())
+        formatter.write_str(self.code())
     }
 }
 

@@ -1,3 +1,5 @@
-//! What is charged, and for which stretches of time.
+//! Invoicing: what is due when, and why.
 
 pub mod calendar;
+pub mod pricing;
+pub mod proration;

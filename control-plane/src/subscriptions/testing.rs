@@ -8,10 +8,13 @@ use tollgate_engine::units::Units;
 
 use super::schedule::{Resumed, resumed_at};
 use super::{Chain, Member, Start, Subscription};
-use crate::catalog::plans::{Entitlement, Grant, Limit, Phase, Plan, RateCard, RateCardKind};
+use crate::catalog::plans::{
+    Entitlement, Grant, Limit, PaymentTerm, Phase, Plan, Price, Proration, RateCard, RateCardKind,
+};
 use crate::clock::{BusinessInstant, MachineInstant};
 use crate::ids::{CustomerId, PlanId, SubscriptionId};
 use crate::metadata::Metadata;
+use crate::money::parse_amount;
 
 fn then() -> MachineInstant {
     MachineInstant::from_unix_ms(0)
@@ -41,12 +44,28 @@ pub fn phase(duration: Option<&str>, meters: &[(&str, &str)]) -> Phase {
             }),
         }),
         billing_cadence: None,
+        price: None,
     });
     Phase {
         key: "phase".parse().unwrap(),
         name: "phase".to_owned(),
         duration: duration.map(|text| text.parse().unwrap()),
         rate_cards: cards.collect(),
+    }
+}
+
+/// A card with a flat price and nothing else.
+pub fn flat(key: &str, cadence: Option<&str>, amount: &str, term: PaymentTerm) -> RateCard {
+    RateCard {
+        key: key.parse().unwrap(),
+        name: key.to_owned(),
+        kind: RateCardKind::FlatFee,
+        feature: None,
+        billing_cadence: cadence.map(|text| text.parse().unwrap()),
+        price: Some(Price::Flat {
+            amount: parse_amount(amount).unwrap(),
+            term,
+        }),
     }
 }
 
@@ -57,6 +76,7 @@ pub fn plan(phases: Vec<Phase>) -> Arc<Plan> {
         currency: "USD".parse().unwrap(),
         billing_cadence: "P1M".parse().unwrap(),
         payment_method_required: None,
+        proration: Proration::MaxConsumption,
         metadata: Metadata::default(),
         phases,
     })

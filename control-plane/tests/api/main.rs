@@ -7,6 +7,7 @@
 )]
 
 mod postgres;
+mod prices;
 mod world;
 
 mod admin;

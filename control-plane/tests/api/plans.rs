@@ -207,14 +207,15 @@ both_databases! {
         static_feature(&world, "gone").await;
         world.post("/v1/features/gone/archive", &json!({})).await.expect(200);
         let document = json!({
-            "key": "Bad Key", "currency": "usd", "billingCadence": "P1D", "proRatingConfig": {},
+            "key": "Bad Key", "currency": "usd", "billingCadence": "P1D",
+            "proRatingConfig": {"mode": "some"}, "settlement": {},
             "createdAt": "2026-01-01T00:00:00Z", "alignment": {"billablesMustAlign": true},
             "phases": [
                 {"key": "", "name": "", "duration": "a week", "rateCards": [
                     {"type": "free", "featureKey": "missing", "discounts": {}},
                     {"type": "flat_fee", "featureKey": "gone"},
                     {"type": "flat_fee", "key": "other", "featureKey": "chat",
-                     "price": {"type": "flat", "amount": "9.99"}},
+                     "price": {"type": "unit", "amount": "9.99"}},
                     {"type": "flat_fee", "key": "calls", "featureKey": "calls",
                      "entitlementTemplate": {"type": "rate_limit", "units": 1}},
                     {"type": "flat_fee", "featureKey": "calls", "entitlementTemplate":
@@ -236,18 +237,19 @@ both_databases! {
         let expected = [
             ("unknown_field", cards("[0].discounts")),
             ("unknown_field", template("[3]~.units")),
-            ("unknown_field", "$.proRatingConfig".to_owned()),
+            ("unknown_field", "$.settlement".to_owned()),
             ("invalid_key", "$.key".to_owned()),
             ("resource_name_empty", "$.name".to_owned()),
             ("currency_invalid", "$.currency".to_owned()),
             ("plan_billing_cadence_invalid", "$.billingCadence".to_owned()),
+            ("pro_rating_mode_unknown", "$.proRatingConfig.mode".to_owned()),
             ("resource_key_empty", "$.phases[0].key".to_owned()),
             ("resource_name_empty", "$.phases[0].name".to_owned()),
             ("invalid_duration", "$.phases[0].duration".to_owned()),
             ("rate_card_type_unknown", cards("[0].type")),
             ("rate_card_feature_not_found", cards("[0].featureKey")),
             ("rate_card_feature_archived", cards("[1].featureKey")),
-            ("price_not_supported", cards("[2].price")),
+            ("price_not_supported", cards("[2].price.type")),
             ("rate_card_key_feature_key_mismatch", cards("[2].key")),
             ("entitlement_type_unknown", template("[3]~.type")),
             ("rate_card_duplicated_key", cards("[4].key")),

@@ -32,6 +32,9 @@ pub struct PlanDocument {
     /// Whether a subscription needs a payment method; by its prices when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payment_method_required: Option<bool>,
+    /// What is given back of a fee when a subscription leaves the plan in the middle of a period.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pro_rating_config: Option<ProRatingDocument>,
     /// The operator's notes.
     #[serde(default)]
     pub metadata: Metadata,
@@ -62,6 +65,19 @@ impl Document for PlanDocument {
         "validationErrors",
         "version",
     ];
+}
+
+/// What is given back of a fee that was paid for a period in advance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProRatingDocument {
+    /// Whether anything is; true when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// `max_consumption_based` (when left out), `prorate_prices` or `none`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(examples("max_consumption_based"))]
+    pub mode: Option<String>,
 }
 
 /// A stretch of a subscription with its own conditions; a trial is a first one.
@@ -113,15 +129,66 @@ pub struct RateCardDocument {
     #[serde(default)]
     #[schema(examples("P1M"))]
     pub billing_cadence: Option<String>,
-    /// Null: free. Prices are not supported yet.
+    /// Null: free.
     #[serde(default)]
-    pub price: Option<Value>,
+    pub price: Option<PriceDocument>,
     /// What it entitles to.
     #[serde(default)]
     pub entitlement_template: Option<EntitlementDocument>,
     /// The operator's notes.
     #[serde(default)]
     pub metadata: Metadata,
+}
+
+/// What a rate card costs. Amounts are decimals of the plan's currency.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PriceDocument {
+    /// `flat` or `tiered`.
+    #[serde(default, rename = "type")]
+    #[schema(examples("flat"))]
+    pub price_type: String,
+    /// Flat: what each period costs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub amount: Option<Scalar>,
+    /// Flat: `in_advance` (when left out) or `in_arrears`. A price by usage is always in arrears.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payment_term: Option<String>,
+    /// Tiered: `graduated`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// Tiered: by rising `upToAmount`; the last one is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tiers: Option<Vec<TierDocument>>,
+}
+
+/// What units from one tier's end to the next cost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TierDocument {
+    /// The last unit of the tier; null or left out for the last tier.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub up_to_amount: Option<Scalar>,
+    /// Charged once when the tier is entered; the first one always is.
+    #[serde(default)]
+    pub flat_price: Option<TierPriceDocument>,
+    /// Charged for each unit.
+    #[serde(default)]
+    pub unit_price: Option<TierPriceDocument>,
+}
+
+/// One of a tier's prices.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TierPriceDocument {
+    /// `flat` or `unit`, as it stands; may be left out.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub price_type: Option<String>,
+    /// A decimal.
+    #[schema(value_type = String)]
+    pub amount: Scalar,
 }
 
 /// What a rate card entitles to.

@@ -1,6 +1,7 @@
 //! Plans: versions of what is sold, draft until published, then never changed.
 
 mod document;
+mod price;
 pub mod routes;
 mod rules;
 mod store;
@@ -12,6 +13,7 @@ use tollgate_engine::units::Units;
 use utoipa::ToSchema;
 
 pub use document::{EntitlementDocument, PhaseDocument, PlanDocument, RateCardDocument};
+pub use price::{PaymentTerm, Price, Proration, Tier};
 pub(crate) use store::unknown_keys;
 pub use store::{find_active, find_version};
 
@@ -93,6 +95,8 @@ pub struct Plan {
     pub billing_cadence: Period,
     /// Whether a subscription needs a payment method; by its prices when not said.
     pub payment_method_required: Option<bool>,
+    /// What is given back of a fee when a subscription leaves it in the middle of a period.
+    pub proration: Proration,
     /// The operator's notes.
     pub metadata: Metadata,
     /// In order; at least one, and only the last has no end.
@@ -112,19 +116,21 @@ pub struct Phase {
     pub rate_cards: Vec<RateCard>,
 }
 
-/// What a phase gives, without a price: free.
+/// What a phase gives and costs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RateCard {
     /// Unique in the phase; the feature's key when there is one.
     pub key: Slug,
     /// What people call it.
     pub name: String,
-    /// How it will be charged once it has a price.
+    /// What its price may be.
     pub kind: RateCardKind,
     /// What it gives, if anything.
     pub feature: Option<Grant>,
     /// How often it is billed; none for once per phase.
     pub billing_cadence: Option<Period>,
+    /// What it costs; none: free.
+    pub price: Option<Price>,
 }
 
 /// How a rate card is charged.

@@ -155,7 +155,7 @@ impl Check<'_> {
         }
     }
 
-    fn units(&mut self, text: Option<&Scalar>, place: &Place) -> Option<Option<Units>> {
+    pub(super) fn units(&mut self, text: Option<&Scalar>, place: &Place) -> Option<Option<Units>> {
         let Some(Scalar(text)) = text else {
             return Some(None);
         };

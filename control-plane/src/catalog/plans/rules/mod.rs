@@ -4,6 +4,7 @@
 //! published when it has none. Codes that OpenMeter has keep their names and messages.
 
 mod entitlement;
+mod price;
 mod rate_card;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -123,6 +124,8 @@ impl<'a> Check<'a> {
             self.critical
                 .add(&place, "plan_billing_cadence_invalid", detail);
         }
+        let pro_rating = document.pro_rating_config.as_ref();
+        let proration = self.proration(pro_rating, &root.field("proRatingConfig"));
         let phases = self.phases(&document.phases, cadence, &root.field("phases"));
         Some(Plan {
             key: key?,
@@ -130,6 +133,7 @@ impl<'a> Check<'a> {
             currency: currency.ok()?,
             billing_cadence: cadence?,
             payment_method_required: document.payment_method_required,
+            proration: proration?,
             metadata: document.metadata.clone(),
             phases: phases?,
         })

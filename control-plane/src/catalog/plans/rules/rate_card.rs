@@ -28,11 +28,8 @@ impl Check<'_> {
         document
             .metadata
             .check(&place.field("metadata"), &mut self.critical);
-        if document.price.is_some() {
-            let detail = "prices are not supported yet: leave the price out or null";
-            self.critical
-                .add(&place.field("price"), "price_not_supported", detail);
-        }
+        let price = document.price.as_ref();
+        let price = price.map(|price| self.price(price, kind, &place.field("price")));
         let billing_cadence = self.card_cadence(document, kind, plan_cadence, place);
         let feature = self.feature(document, kind, place);
         let entitlement = document.entitlement_template.as_ref().map(|template| {
@@ -45,6 +42,12 @@ impl Check<'_> {
             let period = billing_cadence.flatten().or(plan_cadence);
             self.entitlement(template, feature.as_ref(), period, &place)
         });
+        self.rated_windows(
+            price.as_ref().and_then(Option::as_ref),
+            entitlement.as_ref().and_then(Option::as_ref),
+            billing_cadence.flatten(),
+            place,
+        );
         let grant = feature.map(|(feature, _)| Grant {
             feature,
             entitlement: None,
@@ -63,6 +66,10 @@ impl Check<'_> {
                 (None, Some(_)) => return None,
             },
             billing_cadence: billing_cadence?,
+            price: match price {
+                None => None,
+                Some(price) => Some(price?),
+            },
         })
     }
 

@@ -1,0 +1,145 @@
+//! Prices of plans: what is taken, what is refused and with which words.
+
+use serde_json::{Value, json};
+
+use crate::both_databases;
+use crate::catalog::{metered_feature, pairs};
+use crate::world::{Answer, TestDatabase, World};
+
+/// Tries to keep a draft with these cards.
+async fn draft(world: &World, key: &str, cards: Value, fields: Value) -> Answer {
+    let mut plan = json!({
+        "key": key, "name": key, "currency": "USD", "billingCadence": "P1M",
+        "phases": [{"key": "default", "name": "Default", "duration": null, "rateCards": cards}],
+    });
+    for (field, value) in fields.as_object().unwrap() {
+        plan[field] = value.clone();
+    }
+    world.post("/v1/plans", &plan).await
+}
+
+async fn publish(world: &World, key: &str) -> Answer {
+    let path = format!("/v1/plans/{key}/publish");
+    world.post(&path, &json!({})).await
+}
+
+fn calls(price: Value) -> Value {
+    json!({"type": "usage_based", "featureKey": "calls", "billingCadence": "P1M", "price": price,
+        "entitlementTemplate": {"type": "metered", "issueAfterReset": 50_000, "isSoftLimit": true}})
+}
+
+both_databases! {
+    async fn flat_and_graduated_prices_are_taken_as_others_write_them(database: TestDatabase) {
+        use tollgate::catalog::plans::{PaymentTerm, Price, Proration, find_active};
+
+        let world = World::new(database).await;
+        metered_feature(&world, "calls").await;
+        let cards = json!([
+            {"type": "flat_fee", "key": "base", "billingCadence": "P1M",
+             "price": {"type": "flat", "amount": "99.00"}},
+            {"type": "flat_fee", "key": "support", "billingCadence": "P3M",
+             "price": {"type": "flat", "amount": 9.5, "paymentTerm": "in_arrears"}},
+            {"type": "flat_fee", "key": "setup", "price":
+                {"type": "flat", "amount": 500, "paymentTerm": "in_advance"}},
+            calls(json!({"type": "tiered", "mode": "graduated", "tiers": [
+                {"upToAmount": "50000", "flatPrice": {"type": "flat", "amount": "0"}, "unitPrice": null},
+                {"upToAmount": 1e6, "unitPrice": {"amount": 0.002}},
+                {"unitPrice": {"type": "unit", "amount": 1e-5}},
+            ]})),
+        ]);
+        let fields = json!({"proRatingConfig": {"enabled": true, "mode": "prorate_prices"}});
+        let kept = draft(&world, "pro", cards, fields).await.expect(201);
+        let published = publish(&world, "pro").await.expect(200);
+        assert_eq!(published["phases"], kept["phases"]);
+        let mut reader = world.app.database.read().await.unwrap();
+        let sold = find_active(&mut reader, &"pro".parse().unwrap()).await.unwrap().unwrap();
+        let plan = sold.plan().unwrap();
+        assert_eq!(plan.proration, Proration::Time);
+        let flat = |index: usize| match &plan.phases[0].rate_cards[index].price {
+            Some(Price::Flat { amount, term }) => (amount.to_string(), *term),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(flat(0), ("99".to_owned(), PaymentTerm::InAdvance));
+        assert_eq!(flat(1), ("9.5".to_owned(), PaymentTerm::InArrears));
+        assert_eq!(flat(2), ("500".to_owned(), PaymentTerm::InAdvance));
+        let Some(Price::Graduated { tiers }) = &plan.phases[0].rate_cards[3].price else {
+            panic!("{:?}", plan.phases[0].rate_cards[3])
+        };
+        let ends: Vec<_> = tiers.iter().map(|tier| tier.up_to.map(|end| end.to_string())).collect();
+        assert_eq!(ends, [Some("50000".to_owned()), Some("1000000".to_owned()), None]);
+        let units: Vec<_> =
+            tiers.iter().map(|tier| tier.unit.map(|price| price.to_string())).collect();
+        assert_eq!(units, [None, Some("0.002".to_owned()), Some("0.00001".to_owned())]);
+    }
+
+    async fn mistakes_of_prices_are_told_together(database: TestDatabase) {
+        let world = World::new(database).await;
+        metered_feature(&world, "calls").await;
+        let flat = |price: Value| {
+            let key = format!("card_{}", price["n"]);
+            json!({"type": "flat_fee", "key": key, "billingCadence": "P1M", "price": price["price"]})
+        };
+        let tiers = json!([
+            {"upToAmount": "10", "unitPrice": {"amount": "-1"}},
+            {"upToAmount": "10", "unitPrice": {"amount": "1", "type": "flat"}},
+            {"upToAmount": "1.0001"},
+            {"upToAmount": "20", "flatPrice": {"amount": "1234567890.123"}},
+        ]);
+        let cards = json!([
+            flat(json!({"n": 0, "price": {"type": "flat"}})),
+            flat(json!({"n": 1, "price":
+                {"type": "flat", "amount": "1", "paymentTerm": "later", "mode": "graduated"}})),
+            flat(json!({"n": 2, "price": {"type": "tiered", "mode": "graduated", "amount": "1",
+                "paymentTerm": "in_advance", "tiers": tiers}})),
+            flat(json!({"n": 3, "price": {"type": "tiered", "mode": "volume", "tiers": []}})),
+            flat(json!({"n": 4, "price": {"type": "package", "quantityPerPackage": 1}})),
+            flat(json!({"n": 5, "price": {"type": "free", "minimumAmount": "1"}})),
+            calls(json!({"type": "tiered", "mode": "graduated", "tiers": []})),
+            calls(json!({"type": "tiered"})),
+        ]);
+        let refused = draft(&world, "bad", cards, json!({"proRatingConfig": {"mode": "half"}})).await;
+        let at = |rest: &str| format!("$.phases[0].rateCards{rest}");
+        let expected = [
+            ("unknown_field", at("[4].price.quantityPerPackage")),
+            ("unknown_field", at("[5].price.minimumAmount")),
+            ("pro_rating_mode_unknown", "$.proRatingConfig.mode".to_owned()),
+            ("price_amount_invalid", at("[0].price.amount")),
+            ("unknown_field", at("[1].price.mode")),
+            ("payment_term_unknown", at("[1].price.paymentTerm")),
+            ("rate_card_only_flat_price_allowed", at("[2].price.type")),
+            ("unknown_field", at("[2].price.amount")),
+            ("payment_term_unknown", at("[2].price.paymentTerm")),
+            ("price_amount_invalid", at("[2].price.tiers[0].unitPrice.amount")),
+            ("price_tier_up_to_amount_invalid", at("[2].price.tiers[1].upToAmount")),
+            ("price_type_unknown", at("[2].price.tiers[1].unitPrice.type")),
+            ("invalid_units", at("[2].price.tiers[2].upToAmount")),
+            ("price_tier_without_price", at("[2].price.tiers[2]")),
+            ("price_tier_up_to_amount_invalid", at("[2].price.tiers[3].upToAmount")),
+            ("price_amount_invalid", at("[2].price.tiers[3].flatPrice.amount")),
+            ("rate_card_only_flat_price_allowed", at("[3].price.type")),
+            ("price_not_supported", at("[3].price.mode")),
+            ("price_not_supported", at("[4].price.type")),
+            ("price_type_unknown", at("[5].price.type")),
+            ("price_tiers_invalid", at("[6].price.tiers")),
+            ("rate_card_duplicated_key", at("[7].key")),
+            ("price_mode_unknown", at("[7].price.mode")),
+        ];
+        assert_eq!(refused.mistakes(), expected.map(|(code, path)| (code.to_owned(), path)));
+    }
+
+    async fn a_priced_card_is_rated_by_its_own_cycles(database: TestDatabase) {
+        let world = World::new(database).await;
+        metered_feature(&world, "calls").await;
+        let price = json!({"type": "tiered", "mode": "graduated",
+            "tiers": [{"unitPrice": {"amount": "1"}}]});
+        let mut card = calls(price);
+        card["entitlementTemplate"]["usagePeriod"] = json!("P1D");
+        draft(&world, "daily", json!([card.clone()]), json!({})).await.expect(201);
+        let place = "$.phases[0].rateCards[0].entitlementTemplate.usagePeriod";
+        let code = "rate_card_metered_entitlement_template_usage_period_mismatch";
+        assert_eq!(publish(&world, "daily").await.mistakes(), pairs([(code, place)]));
+        card["billingCadence"] = json!("P1D");
+        draft(&world, "each_day", json!([card]), json!({})).await.expect(201);
+        publish(&world, "each_day").await.expect(200);
+    }
+}
