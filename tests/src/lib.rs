@@ -9,6 +9,7 @@ pub mod proxy;
 pub mod publish;
 pub mod redis;
 pub mod store;
+pub mod stripe;
 pub mod upstream;
 pub mod wait;
 pub mod walkthrough;
