@@ -1,5 +1,6 @@
 //! What the tests stand on: a model of Redis, and real servers that are started on free ports and gone when dropped.
 
+pub mod browser;
 pub mod control_plane;
 pub mod envoy;
 pub mod http;
