@@ -11,7 +11,7 @@ use super::schedule::{Resumed, resumed_at};
 use super::{Chain, Loader, Member, Start, Status, Subscription, chain, store};
 use crate::app::App;
 use crate::catalog::configuration::{self, Configuration};
-use crate::catalog::plans::{self, Plan, PlanStatus, PlanVersion};
+use crate::catalog::plans::{self, Phase, Plan, PlanStatus, PlanVersion};
 use crate::clock::BusinessInstant;
 use crate::customers::{self, Customer};
 use crate::database::Write;
@@ -99,15 +99,10 @@ pub(super) async fn change(
         let detail = "A subscription cannot change to a plan in another currency.";
         return Err(Error::conflict("currency_differs", detail));
     }
-    let timing = timing.unwrap_or_else(|| {
-        match direction(
-            &configuration.plan_order,
-            &current.plan.key,
-            &offer.plan.key,
-        ) {
-            Direction::Upgrade => Timing::Immediate,
-            Direction::Downgrade => Timing::NextBillingCycle,
-        }
+    let direction = direction(&configuration.plan_order, &current.plan, &offer.plan);
+    let timing = timing.unwrap_or(match direction {
+        Direction::Upgrade => Timing::Immediate,
+        Direction::Downgrade => Timing::NextBillingCycle,
     });
     let start = match timing {
         Timing::Immediate => now,
@@ -144,8 +139,13 @@ pub(super) async fn cancel(
         Timing::Immediate => now.max(subscription.active_from),
         Timing::At(end) => end.max(subscription.active_from),
         Timing::NextBillingCycle => {
-            let detail = "Nothing is billed, so that there is no cycle to wait for.";
-            return Err(Error::conflict("nothing_to_bill", detail));
+            let member = Loader::default().member(tx, subscription.clone()).await?;
+            let term = member.term_at(now).filter(|term| term.phase.is_billed());
+            if term.is_none() {
+                let detail = "Nothing is billed, so that there is no cycle to wait for.";
+                return Err(Error::conflict("nothing_to_bill", detail));
+            }
+            next_cycle(&member, now)?
         }
     };
     if status != Status::Scheduled {
@@ -242,7 +242,7 @@ fn first_phase(plan: &Plan, trials: &[String], order: &[Slug]) -> usize {
 
 /// A trial is a first phase, without prices, that another one follows.
 fn is_trial(plan: &Plan, phase: usize) -> bool {
-    phase == 0 && plan.phases.len() > 1
+    phase == 0 && plan.phases.len() > 1 && !plan.phases[0].is_billed()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -251,12 +251,19 @@ enum Direction {
     Downgrade,
 }
 
-/// By `order`; another version of the same plan, and plans not in it, are upgrades: they cost the same.
-fn direction(order: &[Slug], from: &Slug, to: &Slug) -> Direction {
-    let rank = |key| order.iter().position(|ordered| ordered == key);
-    match (rank(from), rank(to)) {
-        (Some(from), Some(to)) if to < from => Direction::Downgrade,
-        _ => Direction::Upgrade,
+/// By `order`, plans that are not in it by what they cost in the end; the same is an upgrade, and so is
+/// another version of the same plan.
+fn direction(order: &[Slug], from: &Plan, to: &Plan) -> Direction {
+    let rank = |plan: &Plan| order.iter().position(|ordered| *ordered == plan.key);
+    let fee = |plan: &Plan| plan.phases.last().map(Phase::fee_per_month);
+    let is_lower = match (rank(from), rank(to)) {
+        _ if from.key == to.key => false,
+        (Some(from), Some(to)) => to < from,
+        _ => fee(to) < fee(from),
+    };
+    match is_lower {
+        true => Direction::Downgrade,
+        false => Direction::Upgrade,
     }
 }
 

@@ -146,7 +146,7 @@ impl<'a> Term<'a> {
             period,
         };
         let resumed = self.subscription.resumed.get(meter);
-        let resumed = resumed.filter(|resumed| self.start < resumed.end);
+        let resumed = resumed.filter(|resumed| self.start < resumed.end && !self.is_charged());
         let grid = resumed.map_or(own, |resumed| resumed.grid_for(period));
         if let Some(resumed) = resumed.filter(|resumed| at < resumed.end) {
             let carried = resumed.carried.iter().cloned();
@@ -155,6 +155,12 @@ impl<'a> Term<'a> {
         }
         let whole = Boundaries::utc(grid.anchor, period).period_at(at);
         self.window(meter, whole.start, whole.end, Vec::new(), grid)
+    }
+
+    /// Whether a fee was newly charged since the subscription began: windows are then given anew.
+    fn is_charged(&self) -> bool {
+        let mut begun = self.member.terms().filter(|term| term.start <= self.start);
+        begun.any(|term| term.phase.charges_in_advance())
     }
 
     fn window(

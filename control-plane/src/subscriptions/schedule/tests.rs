@@ -1,8 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::catalog::plans::PaymentTerm;
 use crate::subscriptions::Chain;
-use crate::subscriptions::testing::{chain, instant, phase, plan};
+use crate::subscriptions::testing::{chain, flat, instant, phase, plan};
 
 /// The windows of a meter over all terms until `until`, as `epoch start..end carried`.
 fn shown(chain: &Chain, meter: &str, until: &str) -> Vec<String> {
@@ -61,6 +62,47 @@ fn windows_have_the_start_of_their_term_as_anchor() {
             "1 2026-01-31..2026-02-28 []",
             "1 2026-02-28..2026-03-31 []",
             "1 2026-03-31..2026-04-30 []",
+        ]
+    );
+}
+
+/// A phase with a fee in advance.
+fn paid(duration: Option<&str>, meters: &[(&str, &str)]) -> Phase {
+    let mut phase = phase(duration, meters);
+    let fee = flat("fee", Some("P1M"), "29", PaymentTerm::InAdvance);
+    phase.rate_cards.push(fee);
+    phase
+}
+
+#[test]
+fn a_newly_charged_fee_gives_windows_anew() {
+    let free = plan(vec![phase(None, &[("api", "P1M")])]);
+    let fee = plan(vec![paid(None, &[("api", "P1M")])]);
+    let trial = plan(vec![
+        phase(Some("P10D"), &[("api", "P1M")]),
+        paid(None, &[("api", "P1M")]),
+    ]);
+    let start = chain().then(instant("2026-01-01"), &free);
+    let upgraded = start.clone().then(instant("2026-01-10"), &fee);
+    // Nothing was charged for the free plan that follows: it goes on with what was paid for.
+    let back = upgraded.then(instant("2026-01-20"), &free);
+    assert_eq!(
+        shown(&back, "api", "2026-03-01"),
+        [
+            "1 2026-01-01..2026-01-10 []",
+            "2 2026-01-10..2026-01-20 []",
+            "3 2026-01-20..2026-02-10 [2@2026-01-10]",
+            "3 2026-02-10..2026-03-10 []",
+        ]
+    );
+    let tried = start.then(instant("2026-01-10"), &trial);
+    assert_eq!(
+        shown(&tried, "api", "2026-03-01"),
+        [
+            "1 2026-01-01..2026-01-10 []",
+            "2 2026-01-10..2026-01-20 [1@2026-01-01]",
+            "2 2026-01-20..2026-02-20 []",
+            "2 2026-02-20..2026-03-20 []",
         ]
     );
 }
