@@ -84,6 +84,18 @@ need_postgres() {
   export TOLLGATE_TEST_POSTGRES=required
 }
 
+# Has Chromium and what drives it, for the pages that customers see.
+need_browser() {
+  need chromium chromium
+  need chromedriver chromium-driver
+}
+
+# Says, at the end of a run, that nothing was checked against Stripe's contract, when there is none.
+say_without_contract() {
+  local contract=${STRIPE_OPENAPI:-../shared/stripe/openapi.json}
+  [ -e "$contract" ] || say "not checked: requests to Stripe against its contract, which is not at $contract (STRIPE_OPENAPI)"
+}
+
 # Builds the filter and the control plane, and exports what the programs in tests/ ask for but Redis.
 need_tollgate() {
   need_rust

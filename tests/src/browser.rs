@@ -121,6 +121,18 @@ impl Browser {
         .await;
     }
 
+    /// Waits until a selector of CSS finds something.
+    pub async fn arrive_at(&self, selector: &str) {
+        wait::until(selector, async || {
+            if self.count(selector).await > 0 {
+                Ok(())
+            } else {
+                Err(self.source().await)
+            }
+        })
+        .await;
+    }
+
     /// The page with its markup.
     ///
     /// # Panics
