@@ -53,29 +53,17 @@ impl RateLimit {
         self.state.clear();
         for meter in meters {
             let whole = |units: Units| units.milli() / MILLI_PER_UNIT;
-            let lines = [
-                (
-                    &mut self.policy,
-                    [(";q=", whole(meter.limit)), (";w=", meter.window_seconds)],
-                ),
-                (
-                    &mut self.state,
-                    [
-                        (";r=", whole(meter.remaining)),
-                        (";t=", meter.resets_in_seconds),
-                    ],
-                ),
-            ];
-            for (line, parameters) in lines {
-                if !line.is_empty() {
-                    line.push_str(", ");
-                }
-                push_string(line, meter.meter);
-                for (name, number) in parameters {
-                    line.push_str(name);
-                    push_number(line, number);
-                }
+            if !self.policy.is_empty() {
+                self.policy.push_str(", ");
+                self.state.push_str(", ");
             }
+            let name_at = self.policy.len();
+            push_string(&mut self.policy, meter.meter);
+            self.state.push_str(&self.policy[name_at..]);
+            push_parameter(&mut self.policy, ";q=", whole(meter.limit));
+            push_parameter(&mut self.policy, ";w=", meter.window_seconds);
+            push_parameter(&mut self.state, ";r=", whole(meter.remaining));
+            push_parameter(&mut self.state, ";t=", meter.resets_in_seconds);
         }
         !self.policy.is_empty()
     }
@@ -181,27 +169,9 @@ fn push_item(out: &mut String, value: &str) {
     }
 }
 
-/// A number in decimal. Every response has several; the formatting machinery takes four times as long, and so does
-/// Wasm to divide 64 bits instead of 32.
-fn push_number(out: &mut String, number: u64) {
-    const BILLION: u64 = 1_000_000_000;
-    let mut digits = [b'0'; 9];
-    let mut shown = 1;
-    if number >= BILLION {
-        push_number(out, number / BILLION);
-        shown = digits.len();
-    }
-    // Less than a billion, so that it fits.
-    let mut rest = (number % BILLION) as u32;
-    for (place, digit) in digits.iter_mut().rev().enumerate() {
-        if rest == 0 {
-            break;
-        }
-        *digit += (rest % 10) as u8;
-        rest /= 10;
-        shown = shown.max(place + 1);
-    }
-    out.push_str(str::from_utf8(&digits[digits.len() - shown..]).unwrap_or_default());
+fn push_parameter(out: &mut String, name: &str, number: u64) {
+    out.push_str(name);
+    out.push_str(itoa::Buffer::new().format(number));
 }
 
 /// A quoted string; what the grammar has no place for is left out.

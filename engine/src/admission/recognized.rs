@@ -1,9 +1,9 @@
 //! Keys that were let through before, recognized without parsing and hashing them again.
 //!
-//! A key's text is known by its SipHash-2-4 of 128 bits under a secret of this worker, so that nobody can find
+//! A key's text is known by its SipHash-1-3 of 128 bits under a secret of this worker, so that nobody can find
 //! another text that is taken for it, and no text is kept.
 
-use siphasher::sip128::SipHasher24;
+use siphasher::sip128::SipHasher13;
 
 use crate::api_key::{KeyHash, Tag};
 
@@ -40,7 +40,7 @@ impl Recognized {
 
     /// The mark of a text, and hash and tag of the key it is, if it was let through lately.
     pub(super) fn find(&self, text: &[u8]) -> (Mark, Option<(KeyHash, Tag)>) {
-        let hasher = SipHasher24::new_with_key(&self.secret);
+        let hasher = SipHasher13::new_with_key(&self.secret);
         let mark = Mark(hasher.hash(text).as_u128());
         let seen = self.places.get(place(mark)).copied().flatten();
         let same = seen.filter(|seen| seen.mark == mark);

@@ -9,7 +9,7 @@ use super::verdict::Spent;
 use super::{QuotaRefusal, Refusal, seconds};
 use crate::contract::{Entitlement, Term};
 use crate::lease::{Chain, LeaseRules, Need, Window};
-use crate::policy::{Demand, MeterCost, OnUnavailable};
+use crate::policy::{Demand, OnUnavailable};
 use crate::problem::Code;
 use crate::units::Units;
 
@@ -133,9 +133,12 @@ impl Spending<'_> {
 
     /// Spends what was planned.
     pub(super) fn spend(&mut self, demand: &Demand, plan: &[(u32, Source)]) -> Spent {
-        let spend_one = |(cost, (number, source)): (&MeterCost, &(u32, Source))| {
+        let mut spent = Spent::new();
+        for (cost, (number, source)) in demand.meters.iter().zip(plan) {
             let milli = cost.units.milli();
-            let window = self.chain.window_mut(*number)?;
+            let Some(window) = self.chain.window_mut(*number) else {
+                continue;
+            };
             let reservation = match source {
                 Source::Leases => window.reserve(milli, self.now_ms, self.rules),
                 Source::Unleased => window.spend_unleased(milli, self.now_ms),
@@ -148,13 +151,8 @@ impl Spending<'_> {
                     window.spend_unleased(milli, self.now_ms)
                 }
             };
-            Some((*number, reservation))
-        };
-        demand
-            .meters
-            .iter()
-            .zip(plan)
-            .filter_map(spend_one)
-            .collect()
+            spent.push((*number, reservation));
+        }
+        spent
     }
 }

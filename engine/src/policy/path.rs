@@ -88,6 +88,8 @@ impl<'a> Path<'a> {
     fn scan_segment(&mut self, rest: &[u8]) -> Result<usize, PathRefused> {
         for (at, byte) in rest.iter().enumerate() {
             match byte {
+                // Most bytes, before the few for which the processor must look up where to go on.
+                byte if byte.is_ascii_alphanumeric() => {}
                 b'/' => return Ok(at),
                 b';' => self.parameters = true,
                 b'%' => {
@@ -132,6 +134,8 @@ fn check_segment(segment: &[u8]) -> Result<(), PathRefused> {
         .next()
         .unwrap_or_default();
     match name {
+        // Most segments.
+        [first, ..] if *first != b'.' => Ok(()),
         b"" => Err(PathRefused::EmptySegment),
         b"." | b".." => Err(PathRefused::DotSegment),
         _ => Ok(()),

@@ -32,7 +32,12 @@ impl Headers {
 
     /// Names and values in their order.
     pub fn pairs(&self) -> SmallVec<[Pair<'_>; USUAL_HEADERS]> {
-        self.iter().collect()
+        let mut pairs = SmallVec::new();
+        // Collecting takes longer: it reckons with what the iterator does not know.
+        for pair in self.iter() {
+            pairs.push(pair);
+        }
+        pairs
     }
 
     /// The host's form: a count, so many pairs of sizes, so many names and values that each end in a zero byte.
