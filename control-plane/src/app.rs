@@ -21,6 +21,7 @@ use crate::health::{Checks, NotReady};
 use crate::http::limits::RateLimiter;
 use crate::idempotency::Running;
 use crate::ids::{AdminKeyId, WorkerId};
+use crate::invoicing::billing::Billing;
 use crate::jobs::Job;
 use crate::jobs::housekeeping::Housekeeping;
 use crate::outbox::Dispatcher;
@@ -183,6 +184,7 @@ impl App {
         self.start_job(&mut running, shutdown, publishing);
         self.start_job(&mut running, shutdown, Keeper::new(self.clone()));
         self.start_job(&mut running, shutdown, Renewal::new(self.clone()));
+        self.start_job(&mut running, shutdown, Billing::new(self.clone()));
         self.start_job(&mut running, shutdown, Housekeeping::new(self.clone()));
         if let Some(mover) = Mover::new(self.clone()) {
             self.start_job(&mut running, shutdown, mover);

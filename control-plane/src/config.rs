@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 pub use sections::{
-    AdminConfig, DatabaseConfig, IdempotencyConfig, JobsConfig, LogFormat, OutboxConfig,
-    RedisConfig, SandboxConfig, ServerConfig, TelemetryConfig, UsageConfig,
+    AdminConfig, DatabaseConfig, IdempotencyConfig, InvoicingConfig, JobsConfig, LogFormat,
+    OutboxConfig, RedisConfig, SandboxConfig, ServerConfig, TelemetryConfig, UsageConfig,
 };
 pub use stripe::StripeConfig;
 
@@ -45,6 +45,7 @@ pub struct Config {
     pub jobs: JobsConfig,
     pub outbox: OutboxConfig,
     pub usage: UsageConfig,
+    pub invoicing: InvoicingConfig,
     pub sandbox: SandboxConfig,
     pub stripe: StripeConfig,
     pub telemetry: TelemetryConfig,

@@ -102,12 +102,16 @@ ids! {
     AdminKeyId = "adm_";
     /// Identifies an API key of a customer.
     ApiKeyId = "key_";
+    /// Identifies a credit.
+    CreditId = "crd_";
     /// Identifies a customer.
     CustomerId = "cus_";
     /// Identifies a message of the outbox.
     EventId = "evt_";
     /// Identifies a feature.
     FeatureId = "feat_";
+    /// Identifies an invoice.
+    InvoiceId = "inv_";
     /// Identifies a meter.
     MeterId = "mtr_";
     /// Identifies one version of a plan.

@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::http::authorize::authorize;
 use crate::http::{observe, openapi};
 use crate::idempotency::IDEMPOTENCY_KEY;
-use crate::{admin, catalog, customers, health, keys, sandbox, subscriptions, usage};
+use crate::{admin, catalog, customers, health, invoicing, keys, sandbox, subscriptions, usage};
 
 /// The routes of the API, each with the scope that opens it.
 fn api() -> Vec<(Scope, UtoipaMethodRouter<App>)> {
@@ -79,6 +79,9 @@ fn api() -> Vec<(Scope, UtoipaMethodRouter<App>)> {
         (Read, routes!(keys::routes::get_key)),
         (Customers, routes!(keys::routes::revoke_key)),
         (Customers, routes!(keys::routes::roll_key)),
+        (Read, routes!(invoicing::routes::list_invoices)),
+        (Read, routes!(invoicing::routes::get_invoice)),
+        (Read, routes!(invoicing::routes::list_customer_invoices)),
         (Setup, routes!(admin::routes::create_admin_key)),
         (Read, routes!(admin::routes::list_admin_keys)),
         (Setup, routes!(admin::routes::revoke_admin_key)),

@@ -90,6 +90,13 @@ pub struct SandboxConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "config.default.toml is the manual")]
+pub struct InvoicingConfig {
+    pub collection_delay_seconds: u32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config.default.toml is the manual")]
 pub struct TelemetryConfig {
     pub log: String,
     pub format: LogFormat,
@@ -134,6 +141,14 @@ impl UsageConfig {
     #[must_use]
     pub fn drain_interval(&self) -> Duration {
         Duration::from_millis(self.drain_interval_ms.into())
+    }
+}
+
+impl InvoicingConfig {
+    /// How long after its end a period is billed.
+    #[must_use]
+    pub fn collection_delay(&self) -> Duration {
+        Duration::from_secs(self.collection_delay_seconds.into())
     }
 }
 

@@ -6,7 +6,7 @@ use crate::clock::BusinessInstant;
 use crate::database::Connection;
 use crate::error::Result;
 use crate::subscriptions::chain;
-use crate::{outbox, usage};
+use crate::{invoicing, outbox, usage};
 
 /// What there is to do.
 #[derive(Debug, Default)]
@@ -46,6 +46,8 @@ pub(super) async fn read(
     let mut agenda = Agenda::default();
     let renewal = chain::next_renewal(connection).await?;
     agenda.due("access documents to renew", renewal, now);
+    let billing = invoicing::pending_at(connection).await?;
+    agenda.due("invoices to make", billing, now);
     for (topic, count) in outbox::backlogs(connection).await? {
         agenda.waiting(&format!("outbox messages of {topic}"), count);
     }

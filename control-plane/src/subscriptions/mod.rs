@@ -22,6 +22,7 @@ use tollgate_engine::slug::Slug;
 use utoipa::ToSchema;
 
 pub use chain::{Chain, Loader, Member};
+pub(crate) use store::find;
 
 use crate::clock::BusinessInstant;
 use crate::database::Connection;
@@ -35,7 +36,7 @@ use schedule::Resumed;
 /// # Errors
 /// 404 when there is none.
 pub async fn required(connection: &mut Connection, id_or_key: &str) -> Result<Subscription> {
-    let found = store::find(connection, id_or_key).await?;
+    let found = find(connection, id_or_key).await?;
     found.ok_or_else(|| {
         let detail = "There is no such subscription.";
         Error::not_found("subscription_not_found", detail)

@@ -8,6 +8,7 @@
 mod drain;
 pub mod routes;
 mod store;
+mod windows;
 
 use std::collections::BTreeMap;
 
@@ -15,7 +16,9 @@ use tollgate_engine::contract::WindowId;
 use tollgate_engine::units::Units;
 
 pub use drain::Drain;
+pub(crate) use store::total;
 pub use store::{is_used, last_drain};
+pub(crate) use windows::{mark_rated, total_of};
 
 use crate::clock::{BusinessInstant, MachineInstant};
 

@@ -170,7 +170,7 @@ fn read_workers(text: &str) -> Result<Workers> {
 }
 
 /// The units of a window, of every generation; zero for one that was not used.
-pub(super) async fn total(
+pub(crate) async fn total(
     connection: &mut Connection,
     chain: &str,
     window: &WindowId,
@@ -383,11 +383,11 @@ fn window_id(epoch: i64, meter: String, start_ms: i64) -> Result<WindowId> {
     })
 }
 
-fn units(milli: i64) -> Result<Units> {
+pub(super) fn units(milli: i64) -> Result<Units> {
     let units = u64::try_from(milli).ok().and_then(Units::from_milli);
     units.ok_or_else(|| Error::internal(anyhow::anyhow!("{milli} thousandths are no units")))
 }
 
-fn milli(units: Units) -> Result<i64> {
+pub(super) fn milli(units: Units) -> Result<i64> {
     i64::try_from(units.milli()).map_err(Error::internal)
 }

@@ -1,6 +1,8 @@
 //! From a price and a quantity to lines. Nothing here is rounded but in [`total`]: a line is rounded
 //! once, when it is written.
 
+use std::fmt;
+
 use rust_decimal::Decimal;
 use tollgate_engine::units::Units;
 
@@ -11,11 +13,32 @@ use crate::money::{self, Minor, TooGreat};
 /// Decimals of units.
 const UNIT_DECIMALS: u32 = 3;
 
+/// A part of a price.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LineId {
+    /// The amount of a flat price.
+    Flat,
+    /// The units of a tier, from 1.
+    TierUsage(u32),
+    /// The flat price of a tier, from 1.
+    TierFlat(u32),
+}
+
+impl fmt::Display for LineId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flat => formatter.write_str("flat-price"),
+            Self::TierUsage(tier) => write!(formatter, "graduated-tiered-{tier}-price-usage"),
+            Self::TierFlat(tier) => write!(formatter, "graduated-tiered-{tier}-flat-price"),
+        }
+    }
+}
+
 /// What one part of a price comes to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PricedLine {
-    /// Which part: `flat-price`, `graduated-tiered-2-price-usage`, …
-    pub id: String,
+    /// Which part.
+    pub id: LineId,
     /// How many times the unit amount.
     pub quantity: Decimal,
     /// The price of one.
@@ -25,9 +48,9 @@ pub struct PricedLine {
 }
 
 impl PricedLine {
-    fn new(id: impl Into<String>, quantity: Decimal, unit_amount: Decimal) -> Self {
+    fn new(id: LineId, quantity: Decimal, unit_amount: Decimal) -> Self {
         Self {
-            id: id.into(),
+            id,
             quantity,
             unit_amount,
             // Exact: 12 digits of a price times 16 of a quantity.
@@ -50,7 +73,7 @@ pub fn quantity(units: Units) -> Decimal {
 #[must_use]
 pub fn rate(price: &Price, units: Units) -> Vec<PricedLine> {
     match price {
-        Price::Flat { amount, .. } => vec![PricedLine::new("flat-price", Decimal::ONE, *amount)],
+        Price::Flat { amount, .. } => vec![PricedLine::new(LineId::Flat, Decimal::ONE, *amount)],
         Price::Graduated { tiers } => graduated(tiers, units),
     }
 }
@@ -66,11 +89,11 @@ fn graduated(tiers: &[Tier], units: Units) -> Vec<PricedLine> {
         let end = tier.up_to.map_or(units, |up_to| up_to.min(units));
         let in_tier = end.saturating_sub(start);
         if let Some(unit) = tier.unit.filter(|_| !in_tier.is_zero()) {
-            let id = format!("graduated-tiered-{number}-price-usage");
+            let id = LineId::TierUsage(number);
             lines.push(PricedLine::new(id, quantity(in_tier), unit));
         }
         if let Some(flat) = tier.flat.filter(|flat| !flat.is_zero()) {
-            let id = format!("graduated-tiered-{number}-flat-price");
+            let id = LineId::TierFlat(number);
             lines.push(PricedLine::new(id, Decimal::ONE, flat));
         }
         start = end;

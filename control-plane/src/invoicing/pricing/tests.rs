@@ -94,7 +94,7 @@ fn lines_say_which_part_of_the_price_they_are() {
         term: PaymentTerm::InArrears,
     };
     let lines = rate(&flat, Units::ZERO);
-    assert_eq!((lines[0].id.as_str(), lines.len()), ("flat-price", 1));
+    assert_eq!((lines[0].id, lines.len()), (LineId::Flat, 1));
     assert_eq!(total_of(&flat, "1"), "100.00");
 }
 

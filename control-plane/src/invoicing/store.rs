@@ -1,0 +1,335 @@
+//! Invoices and their lines in the database.
+
+use rust_decimal::Decimal;
+
+use super::calendar::Interval;
+use super::{Invoice, InvoiceKind, InvoiceStatus, Line, LineKind, Part, Step};
+use crate::clock::BusinessInstant;
+use crate::database::Connection;
+use crate::error::{Error, Result};
+use crate::http::page::Slice;
+use crate::ids::{InvoiceId, SubscriptionId};
+use crate::money::Minor;
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: String,
+    customer_id: String,
+    chain_id: String,
+    subscription_id: String,
+    plan_version: i64,
+    kind: String,
+    boundary_ms: i64,
+    part: String,
+    status: String,
+    currency: String,
+    total: i64,
+    step: String,
+    attempt: i64,
+    failure: Option<String>,
+    stripe_id: Option<String>,
+    number: Option<String>,
+    hosted_url: Option<String>,
+    attempts: i64,
+    due_since_ms: Option<i64>,
+    created_at_ms: i64,
+    finalized_at_ms: Option<i64>,
+    paid_at_ms: Option<i64>,
+}
+
+impl TryFrom<Row> for Invoice {
+    type Error = Error;
+
+    fn try_from(row: Row) -> Result<Self> {
+        let count = |number: i64| u32::try_from(number).map_err(Error::internal);
+        Ok(Self {
+            id: row.id.parse().map_err(Error::internal)?,
+            customer: row.customer_id.parse().map_err(Error::internal)?,
+            chain: row.chain_id.parse().map_err(Error::internal)?,
+            subscription: row.subscription_id.parse().map_err(Error::internal)?,
+            plan_version: count(row.plan_version)?,
+            kind: InvoiceKind::named(&row.kind)?,
+            boundary: BusinessInstant::from_unix_ms(row.boundary_ms),
+            part: Part::named(&row.part)?,
+            status: InvoiceStatus::named(&row.status)?,
+            currency: row.currency.parse().map_err(Error::internal)?,
+            total: Minor::new(row.total),
+            step: Step::named(&row.step)?,
+            attempt: count(row.attempt)?,
+            failure: row.failure,
+            stripe_id: row.stripe_id,
+            number: row.number,
+            hosted_url: row.hosted_url,
+            attempts: count(row.attempts)?,
+            due_since: row.due_since_ms.map(BusinessInstant::from_unix_ms),
+            created_at: BusinessInstant::from_unix_ms(row.created_at_ms),
+            finalized_at: row.finalized_at_ms.map(BusinessInstant::from_unix_ms),
+            paid_at: row.paid_at_ms.map(BusinessInstant::from_unix_ms),
+        })
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct LineRow {
+    identity: String,
+    kind: String,
+    subscription_id: String,
+    rate_card: String,
+    description: String,
+    period_start_ms: i64,
+    period_end_ms: i64,
+    quantity: String,
+    unit_amount: Option<String>,
+    amount: i64,
+    credit: i64,
+}
+
+impl TryFrom<LineRow> for Line {
+    type Error = Error;
+
+    fn try_from(row: LineRow) -> Result<Self> {
+        let decimal = |text: &str| Decimal::from_str_exact(text).map_err(Error::internal);
+        Ok(Self {
+            identity: row.identity,
+            kind: LineKind::named(&row.kind)?,
+            subscription: row.subscription_id.parse().map_err(Error::internal)?,
+            rate_card: row.rate_card.parse().map_err(Error::internal)?,
+            description: row.description,
+            period: Interval {
+                start: BusinessInstant::from_unix_ms(row.period_start_ms),
+                end: BusinessInstant::from_unix_ms(row.period_end_ms),
+            },
+            quantity: decimal(&row.quantity)?,
+            unit_amount: row.unit_amount.as_deref().map(decimal).transpose()?,
+            amount: Minor::new(row.amount),
+            credit: Minor::new(row.credit),
+        })
+    }
+}
+
+/// Writes a new invoice with its lines.
+pub(super) async fn insert(
+    connection: &mut Connection,
+    invoice: &Invoice,
+    lines: &[Line],
+) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO invoices
+             (id, customer_id, chain_id, subscription_id, plan_version, kind, boundary_ms, part,
+              status, currency, total, step, attempt, attempts, created_at_ms)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+    )
+    .bind(invoice.id.to_string())
+    .bind(invoice.customer.to_string())
+    .bind(invoice.chain.to_string())
+    .bind(invoice.subscription.to_string())
+    .bind(i64::from(invoice.plan_version))
+    .bind(invoice.kind.name())
+    .bind(invoice.boundary.unix_ms())
+    .bind(invoice.part.name())
+    .bind(invoice.status.name())
+    .bind(invoice.currency.code())
+    .bind(invoice.total.get())
+    .bind(invoice.step.name())
+    .bind(i64::from(invoice.attempt))
+    .bind(i64::from(invoice.attempts))
+    .bind(invoice.created_at.unix_ms())
+    .execute(&mut *connection)
+    .await?;
+    for (position, line) in (0_i64..).zip(lines) {
+        insert_line(&mut *connection, invoice.id, position, line).await?;
+    }
+    Ok(())
+}
+
+async fn insert_line(
+    connection: &mut Connection,
+    invoice: InvoiceId,
+    position: i64,
+    line: &Line,
+) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO invoice_lines
+             (identity, invoice_id, position, kind, subscription_id, rate_card, description,
+              period_start_ms, period_end_ms, quantity, unit_amount, amount, credit, total)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+    )
+    .bind(&line.identity)
+    .bind(invoice.to_string())
+    .bind(position)
+    .bind(line.kind.name())
+    .bind(line.subscription.to_string())
+    .bind(line.rate_card.as_str())
+    .bind(&line.description)
+    .bind(line.period.start.unix_ms())
+    .bind(line.period.end.unix_ms())
+    .bind(line.quantity.to_string())
+    .bind(line.unit_amount.map(|amount| amount.to_string()))
+    .bind(line.amount.get())
+    .bind(line.credit.get())
+    .bind(line.total().get())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Writes everything of an invoice that Stripe has a say in.
+pub(super) async fn update(connection: &mut Connection, invoice: &Invoice) -> Result<()> {
+    sqlx::query(
+        "UPDATE invoices SET status = $1, step = $2, attempt = $3, failure = $4, stripe_id = $5,
+             number = $6, hosted_url = $7, attempts = $8, due_since_ms = $9, finalized_at_ms = $10,
+             paid_at_ms = $11
+         WHERE id = $12",
+    )
+    .bind(invoice.status.name())
+    .bind(invoice.step.name())
+    .bind(i64::from(invoice.attempt))
+    .bind(&invoice.failure)
+    .bind(&invoice.stripe_id)
+    .bind(&invoice.number)
+    .bind(&invoice.hosted_url)
+    .bind(i64::from(invoice.attempts))
+    .bind(invoice.due_since.map(BusinessInstant::unix_ms))
+    .bind(invoice.finalized_at.map(BusinessInstant::unix_ms))
+    .bind(invoice.paid_at.map(BusinessInstant::unix_ms))
+    .bind(invoice.id.to_string())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn find(connection: &mut Connection, id: InvoiceId) -> Result<Option<Invoice>> {
+    let row: Option<Row> = sqlx::query_as("SELECT * FROM invoices WHERE id = $1")
+        .bind(id.to_string())
+        .fetch_optional(connection)
+        .await?;
+    row.map(Invoice::try_from).transpose()
+}
+
+/// The newest invoice of a subscription.
+pub(super) async fn newest_of(
+    connection: &mut Connection,
+    subscription: SubscriptionId,
+) -> Result<Option<Invoice>> {
+    let row: Option<Row> = sqlx::query_as(
+        "SELECT * FROM invoices WHERE subscription_id = $1 ORDER BY id DESC LIMIT 1",
+    )
+    .bind(subscription.to_string())
+    .fetch_optional(connection)
+    .await?;
+    row.map(Invoice::try_from).transpose()
+}
+
+pub(super) async fn find_by_stripe_id(
+    connection: &mut Connection,
+    stripe_id: &str,
+) -> Result<Option<Invoice>> {
+    let row: Option<Row> = sqlx::query_as("SELECT * FROM invoices WHERE stripe_id = $1")
+        .bind(stripe_id)
+        .fetch_optional(connection)
+        .await?;
+    row.map(Invoice::try_from).transpose()
+}
+
+/// The lines of an invoice, in order.
+pub(super) async fn lines(connection: &mut Connection, invoice: InvoiceId) -> Result<Vec<Line>> {
+    let rows: Vec<LineRow> =
+        sqlx::query_as("SELECT * FROM invoice_lines WHERE invoice_id = $1 ORDER BY position")
+            .bind(invoice.to_string())
+            .fetch_all(connection)
+            .await?;
+    rows.into_iter().map(Line::try_from).collect()
+}
+
+/// Fees of a subscription for periods that `at` is in, each with the status of its invoice.
+pub(super) async fn fees_at(
+    connection: &mut Connection,
+    subscription: SubscriptionId,
+    at: BusinessInstant,
+) -> Result<Vec<(Line, InvoiceStatus)>> {
+    let statuses: Vec<(String, String)> = sqlx::query_as(
+        "SELECT identity, status FROM invoice_lines
+         JOIN invoices ON invoices.id = invoice_lines.invoice_id
+         WHERE invoice_lines.subscription_id = $1 AND invoice_lines.kind = 'fee'
+             AND period_start_ms <= $2 AND period_end_ms > $2
+         ORDER BY identity",
+    )
+    .bind(subscription.to_string())
+    .bind(at.unix_ms())
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut fees = Vec::with_capacity(statuses.len());
+    for (identity, status) in statuses {
+        let row: LineRow = sqlx::query_as("SELECT * FROM invoice_lines WHERE identity = $1")
+            .bind(identity)
+            .fetch_one(&mut *connection)
+            .await?;
+        fees.push((row.try_into()?, InvoiceStatus::named(&status)?));
+    }
+    Ok(fees)
+}
+
+/// Status, due since and total of every invoice of a chain with an amount.
+pub(super) async fn statuses(
+    connection: &mut Connection,
+    chain: SubscriptionId,
+) -> Result<Vec<(InvoiceStatus, Option<BusinessInstant>)>> {
+    let rows: Vec<(String, Option<i64>)> = sqlx::query_as(
+        "SELECT status, MIN(due_since_ms) FROM invoices
+         WHERE chain_id = $1 AND total > 0 GROUP BY status",
+    )
+    .bind(chain.to_string())
+    .fetch_all(connection)
+    .await?;
+    let rows = rows.into_iter().map(|(status, due_since_ms)| {
+        let due_since = due_since_ms.map(BusinessInstant::from_unix_ms);
+        Ok((InvoiceStatus::named(&status)?, due_since))
+    });
+    rows.collect()
+}
+
+/// Invoices, the newest first; an empty customer, subscription or status stands for any.
+pub(super) async fn list(
+    connection: &mut Connection,
+    slice: &Slice,
+    customer: &str,
+    subscription: &str,
+    status: &str,
+) -> Result<Vec<Invoice>> {
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT * FROM invoices
+         WHERE id < $1 AND ($2 = '' OR customer_id = $2) AND ($3 = '' OR subscription_id = $3)
+             AND ($4 = '' OR status = $4)
+         ORDER BY id DESC LIMIT $5",
+    )
+    .bind(&slice.below)
+    .bind(customer)
+    .bind(subscription)
+    .bind(status)
+    .bind(slice.rows())
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter().map(Invoice::try_from).collect()
+}
+
+/// Invoices that Stripe may still say something new of, the longest unchanged first.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn unsettled(
+    connection: &mut Connection,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<Invoice>> {
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT * FROM invoices
+         WHERE id > $1 AND stripe_id IS NOT NULL
+             AND status IN ('pushing', 'open', 'failed', 'uncollectible')
+         ORDER BY id LIMIT $2",
+    )
+    .bind(after)
+    .bind(limit)
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter().map(Invoice::try_from).collect()
+}

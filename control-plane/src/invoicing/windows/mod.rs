@@ -1,0 +1,38 @@
+//! Windows that were rated: what is still to be billed of them is late usage.
+
+mod store;
+
+use tollgate_engine::contract::WindowId;
+use tollgate_engine::slug::Slug;
+use tollgate_engine::units::Units;
+
+pub(super) use store::{insert, late, late_alone, update};
+
+use crate::clock::BusinessInstant;
+use crate::ids::SubscriptionId;
+use crate::money::Minor;
+
+/// Everything rated of a window so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Rated {
+    pub(super) chain: SubscriptionId,
+    pub(super) window: WindowId,
+    pub(super) rate_card: Slug,
+    pub(super) end: BusinessInstant,
+    /// Units of earlier windows that came before.
+    pub(super) carried: Units,
+    /// Its own.
+    pub(super) units: Units,
+    pub(super) amount: Minor,
+    /// How often late usage was added.
+    pub(super) corrections: u32,
+}
+
+/// A window of which more was used than was rated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Late {
+    /// As it was rated.
+    pub(super) rated: Rated,
+    /// As the ledger holds it.
+    pub(super) units: Units,
+}
