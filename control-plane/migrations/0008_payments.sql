@@ -25,24 +25,28 @@ CREATE TABLE payment_customers (
     created_at_ms  BIGINT NOT NULL
 );
 
--- A customer's way to a plan: completed once, by whichever of its attempts comes first.
+-- A customer's way to a plan: completed once, by whichever of its openings comes first.
 CREATE TABLE checkout_sessions (
     id              TEXT   NOT NULL PRIMARY KEY,
     customer_id     TEXT   NOT NULL REFERENCES customers (id),
     plan_key        TEXT   NOT NULL,
+    plan_version    BIGINT NOT NULL,
     starting_phase  TEXT,
     currency        TEXT   NOT NULL,
     success_url     TEXT,
     cancel_url      TEXT,
+    -- open, completed or failed.
     status          TEXT   NOT NULL,
     subscription_id TEXT,
-    -- Why nobody was subscribed, though a card was given.
+    -- The code of why nobody was subscribed, though a payment method was given.
     failure         TEXT,
-    expires_at_ms   BIGINT NOT NULL,
+    -- Claims of the key: how many were wrong, and the key that the first right one made.
+    wrong_claims    BIGINT NOT NULL,
+    key_id          TEXT,
     created_at_ms   BIGINT NOT NULL,
-    completed_at_ms BIGINT
+    expires_at_ms   BIGINT NOT NULL
 );
-CREATE INDEX checkout_sessions_by_customer ON checkout_sessions (customer_id, id);
+CREATE INDEX checkout_sessions_by_status ON checkout_sessions (status, expires_at_ms);
 
 -- One opening of a Checkout, each with its own Stripe session and its own token to claim the key with.
 CREATE TABLE checkout_attempts (
@@ -50,34 +54,31 @@ CREATE TABLE checkout_attempts (
     checkout_id   TEXT   NOT NULL REFERENCES checkout_sessions (id),
     -- SHA-256 of the token, in hex.
     token_hash    TEXT   NOT NULL UNIQUE,
+    -- customer, who opened a link; or operator, who made it and may claim whatever completes it.
+    holder        TEXT   NOT NULL,
     stripe_id     TEXT   UNIQUE,
-    stripe_url    TEXT,
-    -- Whether this opening led to the card: 1 once Stripe says so.
+    -- Whether this is the opening that completed the Checkout.
     completed     BIGINT NOT NULL,
     created_at_ms BIGINT NOT NULL
 );
 CREATE INDEX checkout_attempts_by_checkout ON checkout_attempts (checkout_id, id);
 
--- One claim per Checkout: the first right one makes the key.
-CREATE TABLE checkout_claims (
-    checkout_id TEXT   NOT NULL PRIMARY KEY REFERENCES checkout_sessions (id),
-    wrong       BIGINT NOT NULL,
-    key_id      TEXT
-);
-
 -- What Stripe told us, once per event; handled after it was stored.
 CREATE TABLE stripe_events (
     id              TEXT   NOT NULL PRIMARY KEY,
+    stripe_id       TEXT   NOT NULL UNIQUE,
     type            TEXT   NOT NULL,
+    -- What it is about.
     object_id       TEXT   NOT NULL,
     payload         TEXT   NOT NULL,
+    -- pending, handled, ignored or dead.
     status          TEXT   NOT NULL,
     attempts        BIGINT NOT NULL,
     next_attempt_ms BIGINT NOT NULL,
     failure         TEXT,
-    created_at_ms   BIGINT NOT NULL,
+    -- When Stripe says it happened, and when it came.
+    happened_at_ms  BIGINT NOT NULL,
     received_at_ms  BIGINT NOT NULL,
     handled_at_ms   BIGINT
 );
 CREATE INDEX stripe_events_due ON stripe_events (status, next_attempt_ms);
-CREATE INDEX stripe_events_by_object ON stripe_events (object_id);

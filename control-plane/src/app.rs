@@ -20,12 +20,13 @@ use crate::error::{Error, Result};
 use crate::health::{Checks, NotReady};
 use crate::http::limits::RateLimiter;
 use crate::idempotency::Running;
-use crate::ids::{AdminKeyId, WorkerId};
+use crate::ids::{AdminKeyId, CheckoutId, WorkerId};
 use crate::invoicing::billing::Billing;
 use crate::jobs::Job;
 use crate::jobs::housekeeping::Housekeeping;
 use crate::outbox::Dispatcher;
 use crate::payments::Stripe;
+use crate::payments::webhooks::EventHandler;
 use crate::publisher::Publisher;
 use crate::publisher::edge::Edge;
 use crate::publisher::lifecycle::Keeper;
@@ -34,6 +35,10 @@ use crate::publisher::renewal::Renewal;
 use crate::sandbox::Mover;
 use crate::telemetry::{Metrics, UPKEEP_INTERVAL};
 use crate::{jobs, router, sandbox};
+
+/// Look-ups of one Checkout in Stripe: as often as its page reloads itself.
+const LOOK_UPS_PER_SECOND: f64 = 0.5;
+const LOOK_UPS_BURST: f64 = 20.0;
 
 /// Everything a handler or a job may use; clones share it.
 #[derive(Clone, Debug)]
@@ -67,6 +72,10 @@ pub struct Parts {
     pub running: Running,
     /// Requests per admin key.
     pub requests: RateLimiter<AdminKeyId>,
+    /// Wakes whoever handles what Stripe tells us.
+    pub events: Notify,
+    /// Look-ups of a Checkout in Stripe, which anyone with its link can cause.
+    pub look_ups: RateLimiter<CheckoutId>,
     /// Failed authentications per address.
     pub failed_authentications: RateLimiter<std::net::IpAddr>,
 }
@@ -113,6 +122,8 @@ impl App {
                 server.requests_per_second.into(),
                 server.requests_burst.into(),
             ),
+            events: Notify::new(),
+            look_ups: RateLimiter::new(LOOK_UPS_PER_SECOND, LOOK_UPS_BURST),
             failed_authentications: RateLimiter::new(
                 failures_per_minute / 60.0,
                 failures_per_minute,
@@ -185,6 +196,7 @@ impl App {
         self.start_job(&mut running, shutdown, Keeper::new(self.clone()));
         self.start_job(&mut running, shutdown, Renewal::new(self.clone()));
         self.start_job(&mut running, shutdown, Billing::new(self.clone()));
+        self.start_job(&mut running, shutdown, EventHandler::new(self.clone()));
         self.start_job(&mut running, shutdown, Housekeeping::new(self.clone()));
         if let Some(mover) = Mover::new(self.clone()) {
             self.start_job(&mut running, shutdown, mover);

@@ -276,6 +276,12 @@ impl Error {
         }
     }
 
+    /// What went wrong, for people.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.0.detail
+    }
+
     /// The stable code.
     #[must_use]
     pub fn code(&self) -> &'static str {
@@ -286,6 +292,13 @@ impl Error {
     #[must_use]
     pub fn is_unauthenticated(&self) -> bool {
         self.0.kind == Kind::Unauthenticated
+    }
+
+    /// Whether it was refused for good, by a rule: asking again is answered alike.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        let status = self.status();
+        status.is_client_error() && self.0.kind != Kind::TooManyRequests
     }
 
     /// Every mistake of the document.

@@ -104,6 +104,10 @@ ids! {
     ApiKeyId = "key_";
     /// Identifies a credit.
     CreditId = "crd_";
+    /// Identifies one opening of a Checkout.
+    CheckoutAttemptId = "cha_";
+    /// Identifies a Checkout.
+    CheckoutId = "chk_";
     /// Identifies a customer.
     CustomerId = "cus_";
     /// Identifies a message of the outbox.
@@ -116,8 +120,12 @@ ids! {
     MeterId = "mtr_";
     /// Identifies one version of a plan.
     PlanId = "plan_";
+    /// Identifies a session of the customer portal.
+    PortalSessionId = "prt_";
     /// Identifies a request in answers and logs.
     RequestId = "req_";
+    /// Identifies an event that Stripe told us of.
+    StripeEventId = "sev_";
     /// Identifies a subscription.
     SubscriptionId = "sub_";
     /// Identifies one running process among the replicas.

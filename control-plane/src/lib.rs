@@ -20,6 +20,7 @@ pub mod metadata;
 pub mod money;
 pub mod outbox;
 pub mod payments;
+pub mod portal;
 pub mod publisher;
 pub mod router;
 pub mod sandbox;

@@ -2,7 +2,7 @@
 
 use axum::http::{HeaderValue, Method, header};
 use axum::middleware::from_fn_with_state;
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -11,14 +11,18 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
-use crate::admin::Scope::{self, Catalog, Customers, Read, Setup};
+use crate::admin::Scope::{self, Billing, Catalog, Customers, Read, Setup};
 use crate::app::{App, Role};
 use crate::catalog::{configuration, plans};
 use crate::error::Error;
 use crate::http::authorize::authorize;
 use crate::http::{observe, openapi};
 use crate::idempotency::IDEMPOTENCY_KEY;
-use crate::{admin, catalog, customers, health, invoicing, keys, sandbox, subscriptions, usage};
+use crate::payments::{checkout, webhooks};
+use crate::{
+    admin, catalog, customers, health, invoicing, keys, payments, portal, sandbox, subscriptions,
+    usage,
+};
 
 /// The routes of the API, each with the scope that opens it.
 fn api() -> Vec<(Scope, UtoipaMethodRouter<App>)> {
@@ -82,6 +86,15 @@ fn api() -> Vec<(Scope, UtoipaMethodRouter<App>)> {
         (Read, routes!(invoicing::routes::list_invoices)),
         (Read, routes!(invoicing::routes::get_invoice)),
         (Read, routes!(invoicing::routes::list_customer_invoices)),
+        (
+            Customers,
+            routes!(checkout::routes::create_checkout_session),
+        ),
+        (Read, routes!(checkout::routes::get_checkout_session)),
+        (Customers, routes!(payments::routes::create_portal_session)),
+        (Read, routes!(webhooks::routes::list_stripe_events)),
+        (Read, routes!(webhooks::routes::get_stripe_event)),
+        (Billing, routes!(webhooks::routes::replay_stripe_event)),
         (Setup, routes!(admin::routes::create_admin_key)),
         (Read, routes!(admin::routes::list_admin_keys)),
         (Setup, routes!(admin::routes::revoke_admin_key)),
@@ -99,12 +112,35 @@ fn public() -> Vec<UtoipaMethodRouter<App>> {
     ]
 }
 
+/// What is no part of the API: Stripe's way in, and pages for customers.
+fn others() -> Router<App> {
+    use portal::routes as pages;
+    Router::new()
+        .route(
+            "/webhooks/stripe",
+            post(webhooks::routes::receive_stripe_event),
+        )
+        .route("/portal/checkout/{checkout}", get(pages::open_checkout))
+        .route(
+            "/portal/checkout/{checkout}/success",
+            get(pages::show_success),
+        )
+        .route(
+            "/portal/checkout/{checkout}/cancel",
+            get(pages::show_cancel),
+        )
+        .route("/portal/checkout/{checkout}/claim", post(pages::claim_key))
+        .route("/portal/return", get(pages::show_return))
+        .route("/portal/style.css", get(pages::get_style))
+}
+
 /// The router for `roles`, with everything that stands around a request.
 pub fn router(app: &App, roles: &[Role]) -> Router {
     let (mut routes, document) = assemble(app, roles);
     if roles.contains(&Role::Api) {
         let document = Json(document);
         routes = routes
+            .merge(others())
             .route("/openapi.json", get(async move || document))
             .merge(
                 SwaggerUi::new("/docs").config(utoipa_swagger_ui::Config::from("/openapi.json")),

@@ -19,6 +19,8 @@ use crate::{ids, sandbox};
 /// Carries the request id, both ways.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+/// The content type of pages.
+pub const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const REQUEST_ID_MAX_BYTES: usize = 128;
 
 /// The id of the request at hand, as answers and logs name it.
@@ -118,7 +120,10 @@ fn with_problem(mut response: Response, request_id: &str) -> Response {
     let error = match response.extensions_mut().remove::<Error>() {
         Some(error) => error,
         None if status.is_client_error() || status.is_server_error() => {
-            if response.headers().get(header::CONTENT_TYPE) == Some(&PROBLEM_JSON) {
+            // A page tells people what a document tells programs.
+            let told = [PROBLEM_JSON, HTML];
+            let content_type = response.headers().get(header::CONTENT_TYPE);
+            if content_type.is_some_and(|told_as| told.contains(told_as)) {
                 return response;
             }
             Error::of_status(status)
@@ -141,7 +146,7 @@ fn with_problem(mut response: Response, request_id: &str) -> Response {
     answer
 }
 
-fn log(error: &Error) {
+pub(crate) fn log(error: &Error) {
     match error.cause() {
         Some(cause) => tracing::error!(code = error.code(), cause = format!("{cause:#}"), "failed"),
         None => tracing::debug!(code = error.code(), "refused"),

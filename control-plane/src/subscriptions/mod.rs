@@ -6,6 +6,7 @@
 //! used count on where no fee was newly charged.
 
 pub mod chain;
+mod checkout;
 mod document;
 mod lifecycle;
 pub mod routes;
@@ -22,6 +23,7 @@ use tollgate_engine::slug::Slug;
 use utoipa::ToSchema;
 
 pub use chain::{Chain, Loader, Member};
+pub use checkout::{Order, begin, check_room};
 pub(crate) use store::find;
 
 use crate::clock::BusinessInstant;

@@ -111,6 +111,25 @@ pub async fn find(connection: &mut Connection, id_or_key: &str) -> Result<Option
     row.map(Subscription::try_from).transpose()
 }
 
+/// A customer's subscriptions that have not ended, the oldest first.
+pub(super) async fn unended(
+    connection: &mut Connection,
+    customer: CustomerId,
+    now: BusinessInstant,
+) -> Result<Vec<Subscription>> {
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT * FROM subscriptions
+         WHERE customer_id = $1 AND (active_to_ms IS NULL
+             OR (active_to_ms > $2 AND active_to_ms > active_from_ms))
+         ORDER BY id",
+    )
+    .bind(customer.to_string())
+    .bind(now.unix_ms())
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter().map(Subscription::try_from).collect()
+}
+
 /// Subscriptions, the newest first; an empty customer or plan stands for any.
 pub(super) async fn list(
     connection: &mut Connection,

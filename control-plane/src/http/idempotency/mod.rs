@@ -46,6 +46,12 @@ pub struct Call {
     claim: Option<Claim>,
 }
 
+/// A POST between two transactions: its key is still in use.
+#[derive(Debug)]
+pub struct Paused {
+    claim: Option<Claim>,
+}
+
 /// The answer of a finished call.
 #[derive(Debug)]
 pub struct Answer(Response);
@@ -80,6 +86,14 @@ struct Stored {
 }
 
 impl Call {
+    /// Ends the transaction without effect, for what must not be waited for within one.
+    #[must_use]
+    pub fn pause(self) -> Paused {
+        let Self { tx, claim } = self;
+        drop(tx);
+        Paused { claim }
+    }
+
     /// Commits the effect and answers 201 with what was made.
     ///
     /// # Errors
@@ -102,10 +116,22 @@ impl Call {
     /// # Errors
     /// When the transaction does not commit.
     pub async fn created_with_secret(self, made: &impl Serialize) -> Result<Answer> {
+        self.created_with_secret_in("secret", made).await
+    }
+
+    /// The same for a secret in another field.
+    ///
+    /// # Errors
+    /// When the transaction does not commit.
+    pub async fn created_with_secret_in(
+        self,
+        field: &str,
+        made: &impl Serialize,
+    ) -> Result<Answer> {
         let shown = serde_json::to_value(made).map_err(Error::internal)?;
         let mut stored = shown.clone();
         if let Value::Object(fields) = &mut stored {
-            fields.insert("secret".to_owned(), Value::Null);
+            fields.insert(field.to_owned(), Value::Null);
             fields.insert("secretAlreadyShown".to_owned(), Value::Bool(true));
         }
         self.end(Success::Created, shown.to_string(), stored.to_string())
@@ -124,6 +150,18 @@ impl Call {
         }
         self.tx.commit().await?;
         Ok(Answer(json_response(status, shown)))
+    }
+}
+
+impl Paused {
+    /// Goes on with a new transaction.
+    ///
+    /// # Errors
+    /// When none can be begun.
+    pub async fn resume(self, app: &App) -> Result<Call> {
+        let tx = app.database.begin_write().await?;
+        let claim = self.claim;
+        Ok(Call { tx, claim })
     }
 }
 

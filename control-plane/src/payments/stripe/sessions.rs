@@ -4,8 +4,7 @@ use std::collections::HashMap;
 
 use stripe_billing::billing_portal_session::CreateBillingPortalSession;
 use stripe_checkout::checkout_session::{
-    CreateCheckoutSession, CreateCheckoutSessionSetupIntentData, ExpireCheckoutSession,
-    RetrieveCheckoutSession,
+    CreateCheckoutSession, CreateCheckoutSessionSetupIntentData, RetrieveCheckoutSession,
 };
 use stripe_shared::CheckoutSessionMode;
 
@@ -63,19 +62,6 @@ impl Stripe {
     pub async fn get_checkout_session(&self, session: &str) -> Result<StripeCheckoutSession> {
         let request = RetrieveCheckoutSession::new(session);
         self.get("checkout_sessions.get", &request).await
-    }
-
-    /// Closes an open Checkout.
-    ///
-    /// # Errors
-    /// When Stripe did not do it, or nobody knows.
-    pub async fn expire_checkout_session(
-        &self,
-        key: &str,
-        session: &str,
-    ) -> Result<StripeCheckoutSession> {
-        let request = ExpireCheckoutSession::new(session);
-        self.post("checkout_sessions.expire", key, &request).await
     }
 
     /// Makes a session of the portal, where a customer replaces its card and sees its invoices.

@@ -1,0 +1,263 @@
+//! Handles events: reads again what they are about, and does what follows, once for all of them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::{Envelope, Event, EventStatus, store};
+use crate::app::App;
+use crate::error::Result;
+use crate::jobs::{Claim, Job};
+use crate::payments::{Prefer, checkout, settle_default, store as payments};
+
+/// Events looked at in one round.
+const EVENTS_PER_ROUND: i64 = 200;
+/// Objects read from Stripe at the same time.
+const OBJECTS_AT_ONCE: usize = 8;
+/// Failures after which a person has to look: about an hour of them.
+const ATTEMPTS_MAX: u32 = 20;
+/// Wait before the second attempt, doubled each time up to the longest.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+
+/// Whether anything here depends on events of this type.
+pub(super) fn concerns(kind: &str) -> bool {
+    Subject::family(kind).is_some()
+}
+
+/// What events are about: those about one subject are handled together.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Subject {
+    Checkout(String),
+    Customer(String),
+    /// A payment method that is nobody's any more.
+    LostMethod(String),
+    Nothing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Family {
+    Checkout,
+    Customer,
+    Method,
+}
+
+impl Subject {
+    fn family(kind: &str) -> Option<Family> {
+        match kind {
+            "checkout.session.completed"
+            | "checkout.session.async_payment_succeeded"
+            | "checkout.session.async_payment_failed"
+            | "checkout.session.expired" => Some(Family::Checkout),
+            "customer.updated" | "customer.deleted" => Some(Family::Customer),
+            "setup_intent.succeeded"
+            | "setup_intent.setup_failed"
+            | "payment_method.attached"
+            | "payment_method.detached"
+            | "payment_method.updated"
+            | "payment_method.automatically_updated" => Some(Family::Method),
+            _ => None,
+        }
+    }
+
+    fn of(kind: &str, event: &Envelope) -> Self {
+        let object = event.object().to_owned();
+        match Self::family(kind) {
+            Some(Family::Checkout) => Self::Checkout(object),
+            Some(Family::Customer) => Self::Customer(object),
+            Some(Family::Method) => match event.customer() {
+                Some(customer) => Self::Customer(customer.to_owned()),
+                None => Self::LostMethod(object),
+            },
+            None => Self::Nothing,
+        }
+    }
+}
+
+/// Whether the customer has just given a payment method, which is then the one to use.
+fn prefers(kind: &str) -> Prefer {
+    match kind {
+        "setup_intent.succeeded" | "payment_method.attached" => Prefer::Newest,
+        _ => Prefer::Default,
+    }
+}
+
+/// The job that handles Stripe's events.
+#[derive(Clone, Debug)]
+pub struct EventHandler {
+    app: App,
+}
+
+impl EventHandler {
+    /// The job, on the application's inbox.
+    #[must_use]
+    pub fn new(app: App) -> Self {
+        Self { app }
+    }
+
+    /// Handles what is due, and says how much that was.
+    async fn round(&self, claim: &Claim) -> anyhow::Result<usize> {
+        let now = self.app.clock.machine_now();
+        let due = store::due(&mut *self.app.database.read().await?, now, EVENTS_PER_ROUND).await?;
+        let count = due.len();
+        let mut subjects = BTreeMap::<Subject, Vec<Event>>::new();
+        for event in due {
+            let envelope: Envelope = serde_json::from_str(&event.payload)?;
+            let subject = Subject::of(&event.kind, &envelope);
+            subjects.entry(subject).or_default().push(event);
+        }
+        let mut running = JoinSet::new();
+        for (subject, events) in subjects {
+            if running.len() == OBJECTS_AT_ONCE
+                && let Some(ended) = running.join_next().await
+            {
+                ended??;
+            }
+            let (handler, claim) = (self.clone(), claim.clone());
+            running.spawn(async move { handler.handle(&claim, &subject, events).await });
+        }
+        while let Some(ended) = running.join_next().await {
+            ended??;
+        }
+        Ok(count)
+    }
+
+    /// Does what follows from events about one subject, and notes how that went.
+    async fn handle(
+        &self,
+        claim: &Claim,
+        subject: &Subject,
+        events: Vec<Event>,
+    ) -> anyhow::Result<()> {
+        let outcome = match subject {
+            Subject::Checkout(session) => checkout::complete_by_stripe(&self.app, session).await,
+            Subject::Customer(customer) => self.settle_customer(customer, &events).await,
+            Subject::LostMethod(method) => self.replace_method(method, &events).await,
+            Subject::Nothing => Ok(()),
+        };
+        let mut tx = self.app.database.begin_write().await?;
+        for event in events {
+            store::update(&mut tx, &self.after(event, subject, &outcome)).await?;
+        }
+        claim.commit(tx).await?;
+        Ok(())
+    }
+
+    /// The event after it was handled, or was not.
+    fn after(&self, event: Event, subject: &Subject, outcome: &Result<()>) -> Event {
+        let now = self.app.clock.machine_now();
+        let done = match subject {
+            Subject::Nothing => EventStatus::Ignored,
+            Subject::Checkout(_) | Subject::Customer(_) | Subject::LostMethod(_) => {
+                EventStatus::Handled
+            }
+        };
+        let Err(error) = outcome else {
+            return Event {
+                status: done,
+                failure: None,
+                handled_at: Some(now),
+                ..event
+            };
+        };
+        let attempts = event.attempts + 1;
+        let status = match attempts < ATTEMPTS_MAX {
+            true => EventStatus::Pending,
+            false => EventStatus::Dead,
+        };
+        let (id, kind) = (&event.stripe_id, &event.kind);
+        tracing::warn!(event = id, kind, attempts, %error, ?status, "could not handle an event");
+        metrics::counter!("tollgate_stripe_event_failures_total").increment(1);
+        Event {
+            status,
+            attempts,
+            next_attempt: now.after(wait(attempts)),
+            failure: Some(error.to_string()),
+            ..event
+        }
+    }
+
+    /// Takes over what Stripe knows of a customer of ours.
+    async fn settle_customer(&self, stripe_id: &str, events: &[Event]) -> Result<()> {
+        let known = {
+            let mut reader = self.app.database.read().await?;
+            payments::by_stripe_id(&mut reader, stripe_id).await?
+        };
+        let Some(known) = known else {
+            return Ok(());
+        };
+        let stripe = self.app.stripe()?;
+        let customer = stripe.get_customer(stripe_id).await?;
+        let now = self.app.clock.machine_now();
+        if customer.deleted {
+            let mut tx = self.app.database.begin_write().await?;
+            payments::set_deleted(&mut tx, known.customer, now).await?;
+            return Ok(tx.commit().await?);
+        }
+        let newest = events
+            .iter()
+            .find(|event| prefers(&event.kind) == Prefer::Newest);
+        let (prefer, act) = match (newest, events.first()) {
+            (Some(event), _) => (Prefer::Newest, event),
+            (None, Some(event)) => (Prefer::Default, event),
+            (None, None) => return Ok(()),
+        };
+        let act = act.id.to_string();
+        let method = settle_default(stripe, &customer, prefer, &act).await?;
+        let label = method.as_ref().map(|method| method.label());
+        let noted = method
+            .as_ref()
+            .zip(label.as_ref())
+            .map(|(method, label)| (method.id.as_str(), label.as_str()));
+        let mut tx = self.app.database.begin_write().await?;
+        payments::set_payment_method(&mut tx, known.customer, noted).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Finds another payment method for the customer who lost this one.
+    async fn replace_method(&self, method: &str, events: &[Event]) -> Result<()> {
+        let known = {
+            let mut reader = self.app.database.read().await?;
+            payments::by_payment_method(&mut reader, method).await?
+        };
+        match known {
+            Some(known) => self.settle_customer(&known.stripe_id, events).await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// first × 2^(attempts − 1), up to the longest.
+fn wait(attempts: u32) -> Duration {
+    let doubled = FIRST_WAIT.saturating_mul(1_u32.checked_shl(attempts - 1).unwrap_or(u32::MAX));
+    doubled.min(LONGEST_WAIT)
+}
+
+impl Job for EventHandler {
+    fn name(&self) -> &'static str {
+        "stripe-events"
+    }
+
+    /// Short, because events that another replica took in wake nobody here.
+    fn interval(&self) -> Duration {
+        Duration::from_millis(self.app.config.outbox.poll_ms.into())
+    }
+
+    async fn work(&self) {
+        self.app.events.notified().await;
+    }
+
+    async fn run(&self, claim: &Claim) -> anyhow::Result<()> {
+        if self.app.stripe.is_none() {
+            return Ok(());
+        }
+        while self.round(claim).await? > 0 {}
+        let mut reader = self.app.database.read().await?;
+        let oldest = store::oldest_pending(&mut reader).await?;
+        let now = self.app.clock.machine_now().unix_ms();
+        let lag_ms = oldest.map_or(0, |oldest| (now - oldest.unix_ms()).max(0));
+        metrics::gauge!("tollgate_stripe_event_lag_seconds").set(lag_ms as f64 / 1_000.0);
+        Ok(())
+    }
+}
