@@ -8,12 +8,15 @@
 
 mod postgres;
 mod prices;
+mod stripe;
 mod world;
 
 mod admin;
 mod background;
+mod calls;
 mod catalog;
 mod changes;
+mod checkouts;
 mod configuration;
 mod customers;
 mod documents;
@@ -32,3 +35,4 @@ mod serving;
 mod shop;
 mod storage;
 mod subscriptions;
+mod webhooks;
