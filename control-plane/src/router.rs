@@ -83,6 +83,17 @@ fn api() -> Vec<(Scope, UtoipaMethodRouter<App>)> {
         (Read, routes!(keys::routes::get_key)),
         (Customers, routes!(keys::routes::revoke_key)),
         (Customers, routes!(keys::routes::roll_key)),
+        (Setup, routes!(admin::routes::create_admin_key)),
+        (Read, routes!(admin::routes::list_admin_keys)),
+        (Setup, routes!(admin::routes::revoke_admin_key)),
+        (Read, routes!(sandbox::routes::get_clock)),
+        (Setup, routes!(sandbox::routes::advance_clock)),
+    ]
+}
+
+/// The routes of the API that are about money, each with the scope that opens it.
+fn money() -> Vec<(Scope, UtoipaMethodRouter<App>)> {
+    vec![
         (Read, routes!(invoicing::routes::list_invoices)),
         (Read, routes!(invoicing::routes::get_invoice)),
         (Read, routes!(invoicing::routes::list_customer_invoices)),
@@ -95,11 +106,6 @@ fn api() -> Vec<(Scope, UtoipaMethodRouter<App>)> {
         (Read, routes!(webhooks::routes::list_stripe_events)),
         (Read, routes!(webhooks::routes::get_stripe_event)),
         (Billing, routes!(webhooks::routes::replay_stripe_event)),
-        (Setup, routes!(admin::routes::create_admin_key)),
-        (Read, routes!(admin::routes::list_admin_keys)),
-        (Setup, routes!(admin::routes::revoke_admin_key)),
-        (Read, routes!(sandbox::routes::get_clock)),
-        (Setup, routes!(sandbox::routes::advance_clock)),
     ]
 }
 
@@ -170,7 +176,7 @@ fn assemble(app: &App, roles: &[Role]) -> (Router<App>, OpenApi) {
         router = router.routes(openapi::describe_public(route));
     }
     if roles.contains(&Role::Api) {
-        for (scope, route) in api() {
+        for (scope, route) in api().into_iter().chain(money()) {
             let (schemas, paths, handler) = openapi::describe_scoped(scope, route);
             let guard = from_fn_with_state((app.clone(), scope), authorize);
             router = router.routes((schemas, paths, handler.layer(guard)));

@@ -9,7 +9,7 @@ use crate::shop::{self, customer, text};
 use crate::stripe::{Fault, Stripe, event, handle, tell};
 use crate::world::{Answer, TestDatabase, World};
 
-const PAID: &str = "starter";
+pub const PAID: &str = "starter";
 
 /// A paid plan, a free one, and the customer `acme`.
 pub async fn open(stripe: &Stripe, database: TestDatabase) -> World {
@@ -44,7 +44,7 @@ pub async fn visit(world: &World, checkout: &Value) -> (String, String) {
     visit_with(world, checkout, "").await
 }
 
-async fn visit_with(world: &World, checkout: &Value, cookie: &str) -> (String, String) {
+pub async fn visit_with(world: &World, checkout: &Value, cookie: &str) -> (String, String) {
     let path = format!("/portal/checkout/{}", text(&checkout["id"]));
     let page = browse(world, Method::GET, &path, cookie).await;
     assert_eq!(page.status, 303, "{}", page.text);
@@ -82,19 +82,19 @@ async fn subscriptions(world: &World) -> Vec<Value> {
         .collect()
 }
 
-async fn keys(world: &World, checkout: &Value) -> usize {
+pub async fn keys(world: &World, checkout: &Value) -> usize {
     let subscription = state(world, checkout).await["subscription"].clone();
     let path = format!("/v1/subscriptions/{}/keys", text(&subscription));
     world.list(&path, 50).await.len()
 }
 
 /// The key on a page.
-fn key_on(page: &str) -> Option<&str> {
+pub fn key_on(page: &str) -> Option<&str> {
     let start = page.find("tg_test_")?;
     page[start..].split('<').next()
 }
 
-async fn completed_by_webhook(world: &World, stripe: &Stripe, session: &str) {
+pub async fn completed_by_webhook(world: &World, stripe: &Stripe, session: &str) {
     let told = event(
         "evt_done",
         "checkout.session.completed",
@@ -230,69 +230,7 @@ both_databases! {
         assert_eq!(states, [completed, ("failed".to_owned(), json!("subscription_exists"))]);
     }
 
-    async fn five_wrong_claims_close_it(database: TestDatabase) {
-        let stripe = Stripe::start().await;
-        let world = open(&stripe, database).await;
-        let checkout = new_checkout(&world, PAID).await;
-        let (session, cookie) = visit(&world, &checkout).await;
-        stripe.give_card(&session, "4242");
-        completed_by_webhook(&world, &stripe, &session).await;
-        customer(&world, "other").await;
-        let document = json!({"plan": "free", "customer": "other"});
-        let other = world.post("/v1/checkout-sessions", &document).await.expect(201);
-        // Without a token nothing was guessed.
-        for _ in 0..6 {
-            claim(&world, &checkout, "").await.expect(403);
-        }
-        for guess in ["tollgate_claim=x", "a=b; tollgate_claim=y.z", &cookie[..cookie.len() - 1]] {
-            claim(&world, &checkout, guess).await.expect(403);
-        }
-        let path = format!("/portal/checkout/{}/claim", text(&checkout["id"]));
-        // The token of another Checkout is as wrong as any.
-        for token in [text(&other["claimToken"]), ""] {
-            let answer = world.post(&path, &json!({"claimToken": token})).await;
-            answer.problem(403, "claim_token_wrong");
-        }
-        let closed = claim(&world, &checkout, &cookie).await;
-        assert!(closed.text.contains("Too many wrong claims"), "{}", closed.text);
-        closed.expect(403);
-        let ours = json!({"claimToken": checkout["claimToken"]});
-        world.post(&path, &ours).await.problem(403, "claims_closed");
-        assert_eq!(keys(&world, &checkout).await, 0);
-        // The operator can still issue one.
-        let subscription = json!({"id": state(&world, &checkout).await["subscription"]});
-        shop::issue(&world, &subscription).await;
-    }
 
-    async fn an_operator_claims_with_the_token_it_was_given(database: TestDatabase) {
-        let stripe = Stripe::start().await;
-        let world = open(&stripe, database).await;
-        let document = json!({"plan": PAID, "customerId": "acme"});
-        let made = world.post_with_key("/v1/checkout-sessions", "k", &document).await.expect(201);
-        let again = world.post_with_key("/v1/checkout-sessions", "k", &document).await.expect(201);
-        assert_eq!((&again["id"], &again["claimToken"]), (&made["id"], &Value::Null));
-        assert_eq!(again["secretAlreadyShown"], true);
-        let (session, _) = visit(&world, &made).await;
-        let path = format!("/portal/checkout/{}/claim", text(&made["id"]));
-        let token = json!({"claimToken": made["claimToken"]});
-        world.post(&path, &token).await.problem(409, "checkout_session_not_completed");
-        stripe.give_card(&session, "4242");
-        let issued = world.post(&path, &token).await.expect(200);
-        assert!(text(&issued["secret"]).starts_with("tg_test_"));
-        world.post(&path, &token).await.problem(409, "key_already_claimed");
-        assert_eq!(state(&world, &made).await["key"], issued["id"]);
-    }
-
-    async fn a_browser_with_two_tabs_claims_with_either(database: TestDatabase) {
-        let stripe = Stripe::start().await;
-        let world = open(&stripe, database).await;
-        let checkout = new_checkout(&world, PAID).await;
-        let (first, cookie) = visit(&world, &checkout).await;
-        let (_, cookie) = visit_with(&world, &checkout, &cookie).await;
-        stripe.give_card(&first, "4242");
-        let page = claim(&world, &checkout, &cookie).await;
-        assert!(key_on(&page.text).is_some(), "{}", page.text);
-    }
 
     async fn a_plan_without_payment_is_subscribed_to_at_once(database: TestDatabase) {
         let stripe = Stripe::start().await;

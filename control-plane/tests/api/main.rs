@@ -17,6 +17,7 @@ mod calls;
 mod catalog;
 mod changes;
 mod checkouts;
+mod claims;
 mod configuration;
 mod customers;
 mod documents;

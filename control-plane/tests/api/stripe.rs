@@ -141,20 +141,14 @@ impl Inside {
         object
     }
 
-    fn perform(&mut self, method: &Method, path: &str, form: &Value) -> Result<Value, Response> {
+    fn perform(&mut self, method: &Method, path: &str, form: &Value) -> Option<Value> {
         let parts: Vec<_> = path.trim_start_matches("/v1/").split('/').collect();
-        let missing = |id: &str| {
-            let message = format!("No such object: {id}");
-            let error = json!({"error": {"type": "invalid_request_error", "code": "resource_missing",
-                "message": message}});
-            (StatusCode::NOT_FOUND, axum::Json(error)).into_response()
-        };
         match (method.as_str(), parts.as_slice()) {
-            ("POST", ["customers"]) => Ok(self.create("cus", merged(form, "customer"))),
+            ("POST", ["customers"]) => Some(self.create("cus", merged(form, "customer"))),
             ("POST", ["customers", id]) => {
-                let customer = self.objects.get_mut(*id).ok_or_else(|| missing(id))?;
+                let customer = self.objects.get_mut(*id)?;
                 customer["invoice_settings"] = form["invoice_settings"].clone();
-                Ok(customer.clone())
+                Some(customer.clone())
             }
             ("GET", ["customers", id, "payment_methods"]) => {
                 let mut theirs: Vec<_> = self.objects.values().cloned().collect();
@@ -162,7 +156,7 @@ impl Inside {
                     object["object"] == "payment_method" && object["customer"] == **id
                 });
                 theirs.sort_by_key(|object| std::cmp::Reverse(object["created"].as_i64()));
-                Ok(json!({"object": "list", "data": theirs, "has_more": false}))
+                Some(json!({"object": "list", "data": theirs, "has_more": false}))
             }
             ("POST", ["checkout", "sessions"]) => {
                 let mut session = merged(form, "checkout.session");
@@ -171,28 +165,28 @@ impl Inside {
                 let id = made["id"].as_str().unwrap().to_owned();
                 let session = self.objects.get_mut(&id).unwrap();
                 session["url"] = json!(format!("https://checkout.stripe.example/{id}"));
-                Ok(session.clone())
+                Some(session.clone())
             }
             ("POST", ["billing_portal", "sessions"]) => {
                 let mut session = merged(form, "billing_portal.session");
                 session["url"] = json!("https://billing.stripe.example/p/session");
-                Ok(self.create("bps", session))
+                Some(self.create("bps", session))
             }
             ("POST", ["invoices"]) => {
                 let mut invoice = merged(form, "invoice");
                 invoice["status"] = json!("draft");
-                Ok(self.create("in", invoice))
+                Some(self.create("in", invoice))
             }
             ("GET", ["invoices" | "customers"]) => {
                 let kind = parts[0].trim_end_matches('s');
                 let mut all: Vec<_> = self.objects.values().cloned().collect();
                 all.retain(|object| object["object"] == kind);
-                Ok(json!({"object": "list", "data": all, "has_more": false}))
+                Some(json!({"object": "list", "data": all, "has_more": false}))
             }
             ("GET", ["checkout", "sessions", id] | ["customers" | "invoices", id]) => {
-                self.objects.get(*id).cloned().ok_or_else(|| missing(id))
+                self.objects.get(*id).cloned()
             }
-            _ => Err(missing(path)),
+            _ => None,
         }
     }
 }
@@ -238,12 +232,13 @@ async fn answer(State(state): State<Arc<Mutex<Inside>>>, request: Request) -> Re
         Some((form, _)) if form != call.form => {
             return (StatusCode::BAD_REQUEST, "another body under this key").into_response();
         }
-        Some((_, body)) => Ok(body),
+        Some((_, body)) => Some(body),
         None => inside.perform(&call.method, &call.path, &decode(&call.form)),
     };
-    let body = match done {
-        Ok(body) => body,
-        Err(refused) => return refused,
+    let Some(body) = done else {
+        let error = json!({"type": "invalid_request_error", "code": "resource_missing",
+            "message": format!("No such object: {}", call.path)});
+        return (StatusCode::NOT_FOUND, axum::Json(json!({"error": error}))).into_response();
     };
     if let Some(key) = call.key {
         inside.answered.insert(key, (call.form, body.clone()));
