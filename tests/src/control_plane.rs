@@ -1,7 +1,7 @@
 //! A real control plane on a database of its own.
 
 use std::net::SocketAddr;
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Output};
 
 use nix::unistd::Pid;
 use reqwest::Method;
@@ -154,6 +154,16 @@ impl ControlPlane {
         self.wait_until_alive().await;
     }
 
+    /// What another command of the program, such as `doctor`, answers with the same settings.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = command(&self.options, &self.folder, self.port);
+        command.args(arguments).output().expect("the program runs")
+    }
+
     /// The end of its log.
     #[must_use]
     pub fn log(&self) -> String {
@@ -190,13 +200,18 @@ fn succeeded(path: &str, answer: &Answer) -> Value {
 }
 
 fn spawn(options: &ControlPlaneOptions, folder: &TempDir, port: u16) -> Process {
+    let mut command = command(options, folder, port);
+    command.arg("serve");
+    Process::start("control plane", &mut command, &folder.path().join("log"))
+}
+
+fn command(options: &ControlPlaneOptions, folder: &TempDir, port: u16) -> Command {
     let database = options
         .database_url
         .clone()
         .unwrap_or_else(|| format!("sqlite://{}", folder.path().join("tollgate.db").display()));
     let mut command = Command::new(program("TOLLGATE_BIN", near_test("tollgate")));
     command
-        .arg("serve")
         .current_dir(folder.path())
         .env("TOLLGATE_ENV", "test")
         .env("TOLLGATE_SERVER_LISTEN", format!("127.0.0.1:{port}"))
@@ -208,5 +223,5 @@ fn spawn(options: &ControlPlaneOptions, folder: &TempDir, port: u16) -> Process 
     if options.first_key == FirstKey::Chosen {
         command.env("TOLLGATE_ADMIN_KEY", ADMIN_KEY);
     }
-    Process::start("control plane", &mut command, &folder.path().join("log"))
+    command
 }

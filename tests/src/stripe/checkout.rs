@@ -6,7 +6,7 @@ use super::cards::{Card, Reaction, declined};
 use super::customers::{extend, save_card};
 use super::objects::{merge_metadata, nulls, text};
 use super::refusal::Refusal;
-use super::world::{Call, World, now};
+use super::world::{Call, Mode, World, now};
 
 /// How long a session is open, in seconds, when the call says nothing.
 const LIFETIME_S: i64 = 24 * 3600;
@@ -83,7 +83,11 @@ pub fn create(world: &mut World, call: &Call) -> Result<Value, Refusal> {
 
 fn session(world: &mut World, call: &Call, intent: &Value) -> Result<Value, Refusal> {
     let form = call.form;
-    let mut session = world.object("cs_test", "checkout.session");
+    let prefix = match world.mode {
+        Mode::Live => "cs_live",
+        Mode::Test => "cs_test",
+    };
+    let mut session = world.object(prefix, "checkout.session");
     let expires_at = form.integer("expires_at").unwrap_or(now() + LIFETIME_S);
     if !(now() + LEAST_LIFETIME_S - 60..=now() + LIFETIME_S + 60).contains(&expires_at) {
         return Err(Refusal::invalid(

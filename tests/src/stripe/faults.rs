@@ -85,6 +85,7 @@ const fn once() -> u32 {
 pub struct Faults {
     requests: Vec<RequestFault>,
     webhooks: Vec<WebhookFault>,
+    met: u32,
 }
 
 impl Faults {
@@ -115,7 +116,14 @@ impl Faults {
             return None;
         }
         fault.times -= 1;
+        self.met += 1;
         Some(fault.what)
+    }
+
+    /// How many requests have met trouble.
+    #[must_use]
+    pub const fn met(&self) -> u32 {
+        self.met
     }
 
     /// What happens to this webhook, and how many more of its kind it happens to.

@@ -14,6 +14,7 @@ use super::server::{Permissions, Simulator, StripeOptions, serve};
 use super::webhooks::{Attempt, signature};
 use super::world::{Charge, now};
 use crate::http::{Answer, Connections, HttpClient, send};
+use crate::wait;
 
 /// A running simulator.
 #[derive(Debug)]
@@ -79,6 +80,17 @@ impl StripeSimulator {
     #[must_use]
     pub fn webhook_secret(&self) -> &str {
         &self.simulator.options().webhook_secret
+    }
+
+    /// The environment of a control plane that is to use it.
+    #[must_use]
+    pub fn environment(&self) -> Vec<(String, String)> {
+        let secret = self.webhook_secret().to_owned();
+        vec![
+            ("STRIPE_API_KEY".to_owned(), self.key().to_owned()),
+            ("STRIPE_API_BASE".to_owned(), self.url()),
+            ("STRIPE_WEBHOOK_SECRET".to_owned(), secret),
+        ]
     }
 
     /// Sends all events to `url` from now on.
@@ -164,6 +176,17 @@ impl StripeSimulator {
         self.simulator.exchanges().clone()
     }
 
+    /// Waits until a request has met trouble.
+    pub async fn wait_for_trouble(&self) {
+        wait::until("a request that meets trouble", async || {
+            match self.simulator.faults().met() {
+                0 => Err(format!("{} calls without any", self.exchanges().len())),
+                _ => Ok(()),
+            }
+        })
+        .await;
+    }
+
     /// Checks every exchange against Stripe's published contract, and says so when there is none.
     ///
     /// # Panics
@@ -178,6 +201,18 @@ impl StripeSimulator {
         let payload = event.to_string();
         let signature = signature(self.webhook_secret(), now(), &payload);
         (payload, signature)
+    }
+
+    /// Has Stripe try again by itself to collect an open invoice, as it does days after a failure.
+    pub async fn retry(&self, invoice: &str) {
+        let path = format!("/_simulator/invoices/{invoice}/retry");
+        self.page(reqwest::Method::POST, &path, &[]).await;
+    }
+
+    /// Delivers an event once more, as a person can in Stripe's dashboard.
+    pub async fn send_again(&self, event: &str) {
+        let path = format!("/_simulator/events/{event}/send");
+        self.page(reqwest::Method::POST, &path, &[]).await;
     }
 
     /// Opens a page that the simulator links to.

@@ -265,16 +265,23 @@ async fn answer(
         headers: head.headers,
         body: String::from_utf8_lossy(&body).into_owned(),
     };
+    // What has begun goes on, whether somebody waits for the answer or not.
+    let simulator = Arc::clone(simulator);
+    let reply = tokio::spawn(async move { reply(&simulator, &asked).await });
+    match reply.await {
+        Ok(Reply::Whole(response)) => Ok(response),
+        Ok(Reply::Closed) | Err(_) => Err(Closed),
+    }
+}
+
+async fn reply(simulator: &Arc<Simulator>, asked: &Asked) -> Reply {
     let reply = match asked.path.split('/').nth(1) {
-        Some("v1") => api::answer(simulator, &asked).await,
-        Some("_simulator") => Reply::Whole(control::answer(simulator, &asked)),
-        _ => Reply::Whole(pages::answer(simulator, &asked)),
+        Some("v1") => api::answer(simulator, asked).await,
+        Some("_simulator") => Reply::Whole(control::answer(simulator, asked)),
+        _ => Reply::Whole(pages::answer(simulator, asked)),
     };
     go_on(simulator);
-    match reply {
-        Reply::Whole(response) => Ok(response),
-        Reply::Closed => Err(Closed),
-    }
+    reply
 }
 
 /// An answer with this body.

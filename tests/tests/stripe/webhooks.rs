@@ -7,11 +7,12 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use serde_json::Value;
 use tollgate_tests::stripe::StripeSimulator;
+use tollgate_tests::stripe::cards::FAILS_LATER;
 use tollgate_tests::stripe::faults::WebhookTrouble;
 use tollgate_tests::stripe::webhooks::signature;
 use tollgate_tests::wait;
 
-use crate::world::World;
+use crate::world::{World, id};
 
 /// An endpoint that takes what comes, unless it is told to refuse.
 #[derive(Clone, Default)]
@@ -109,6 +110,26 @@ async fn a_refused_webhook_comes_again() {
     let statuses: Vec<_> = world.stripe.attempts();
     let statuses: Vec<_> = statuses.iter().map(|attempt| attempt.status).collect();
     assert_eq!(&statuses[..2], [Some(503), Some(503)]);
+}
+
+#[tokio::test]
+async fn an_event_can_be_sent_again_and_an_invoice_collected_again() {
+    let world = World::new();
+    let customer = world.customer_with(FAILS_LATER).await;
+    let invoice = world.open_invoice(&customer).await;
+    let endpoint = Endpoint::start(&world.stripe).await;
+    for _ in 0..2 {
+        world.stripe.retry(&invoice).await;
+    }
+    assert_eq!(world.stripe.charges().len(), 2);
+    assert_eq!(world.invoice(&invoice).await["attempt_count"], 2);
+    assert_eq!(endpoint.wait_for(4).await.len(), 4);
+    let event = world.stripe.objects("event").pop().map(|event| id(&event));
+    world
+        .stripe
+        .send_again(&event.expect("there are events"))
+        .await;
+    assert_eq!(endpoint.wait_for(5).await[4], "invoice.payment_failed");
 }
 
 #[tokio::test]
