@@ -26,6 +26,7 @@ use crate::jobs::Job;
 use crate::jobs::housekeeping::Housekeeping;
 use crate::outbox::Dispatcher;
 use crate::payments::Stripe;
+use crate::payments::reconcile::Reconciliation;
 use crate::payments::webhooks::EventHandler;
 use crate::publisher::Publisher;
 use crate::publisher::edge::Edge;
@@ -197,6 +198,7 @@ impl App {
         self.start_job(&mut running, shutdown, Renewal::new(self.clone()));
         self.start_job(&mut running, shutdown, Billing::new(self.clone()));
         self.start_job(&mut running, shutdown, EventHandler::new(self.clone()));
+        self.start_job(&mut running, shutdown, Reconciliation::new(self.clone()));
         self.start_job(&mut running, shutdown, Housekeeping::new(self.clone()));
         if let Some(mover) = Mover::new(self.clone()) {
             self.start_job(&mut running, shutdown, mover);

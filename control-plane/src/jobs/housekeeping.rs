@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{Claim, Job};
 use crate::app::App;
 use crate::idempotency;
+use crate::payments::{Stripe, webhooks};
 
 /// Rows removed by one transaction, so that none holds up other writers.
 const ROWS_PER_TRANSACTION: i64 = 500;
@@ -36,9 +37,16 @@ impl Job for Housekeeping {
         loop {
             let now = self.app.clock.machine_now();
             let mut tx = self.app.database.begin_write().await?;
-            let removed = idempotency::remove_expired(&mut tx, now, ROWS_PER_TRANSACTION).await?;
+            let removed = [
+                idempotency::remove_expired(&mut tx, now, ROWS_PER_TRANSACTION).await?,
+                Stripe::remove_answered(&mut tx, now, ROWS_PER_TRANSACTION).await?,
+                webhooks::remove_handled(&mut tx, now, ROWS_PER_TRANSACTION).await?,
+            ];
             claim.commit(tx).await?;
-            if removed < ROWS_PER_TRANSACTION.unsigned_abs() {
+            if removed
+                .iter()
+                .all(|rows| *rows < ROWS_PER_TRANSACTION.unsigned_abs())
+            {
                 return Ok(());
             }
         }

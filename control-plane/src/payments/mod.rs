@@ -2,6 +2,7 @@
 
 pub mod checkout;
 pub mod grace;
+pub mod reconcile;
 pub mod routes;
 mod store;
 pub mod stripe;
@@ -24,6 +25,19 @@ use stripe::{NewStripeCustomer, StripeCustomer, StripePaymentMethod};
 pub async fn has_payment_method(connection: &mut Connection, customer: CustomerId) -> Result<bool> {
     let found = customer_of(connection, customer).await?;
     Ok(found.is_some_and(|found| found.payment_method.is_some() && !found.is_deleted()))
+}
+
+/// Stripe's id of a customer, if it has one and can be charged.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn stripe_customer(
+    connection: &mut Connection,
+    customer: CustomerId,
+) -> Result<Option<String>> {
+    let found = customer_of(connection, customer).await?;
+    let chargeable = found.filter(|found| !found.is_deleted());
+    Ok(chargeable.map(|found| found.stripe_id))
 }
 
 /// Stripe's id of a customer, which is made there if it is not yet. Not to be called in a transaction.

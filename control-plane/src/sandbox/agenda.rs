@@ -5,6 +5,7 @@ use crate::app::App;
 use crate::clock::BusinessInstant;
 use crate::database::Connection;
 use crate::error::Result;
+use crate::payments::webhooks;
 use crate::subscriptions::chain;
 use crate::{invoicing, outbox, usage};
 
@@ -51,6 +52,7 @@ pub(super) async fn read(
     for (topic, count) in outbox::backlogs(connection).await? {
         agenda.waiting(&format!("outbox messages of {topic}"), count);
     }
+    agenda.waiting("events of Stripe", webhooks::pending(connection).await?);
     let drained = usage::last_drain(connection).await?;
     agenda.is_drained = drained.is_some_and(|drained| drained.mark >= position.stepped);
     if !agenda.is_drained {

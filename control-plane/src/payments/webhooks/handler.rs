@@ -7,8 +7,10 @@ use tokio::task::JoinSet;
 
 use super::{Envelope, Event, EventStatus, store};
 use crate::app::App;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::invoicing;
 use crate::jobs::{Claim, Job};
+use crate::payments::stripe::StripeInvoice;
 use crate::payments::{Prefer, checkout, settle_default, store as payments};
 
 /// Events looked at in one round.
@@ -31,6 +33,7 @@ pub(super) fn concerns(kind: &str) -> bool {
 enum Subject {
     Checkout(String),
     Customer(String),
+    Invoice(String),
     /// A payment method that is nobody's any more.
     LostMethod(String),
     Nothing,
@@ -40,6 +43,7 @@ enum Subject {
 enum Family {
     Checkout,
     Customer,
+    Invoice,
     Method,
 }
 
@@ -57,6 +61,14 @@ impl Subject {
             | "payment_method.detached"
             | "payment_method.updated"
             | "payment_method.automatically_updated" => Some(Family::Method),
+            "invoice.finalized"
+            | "invoice.finalization_failed"
+            | "invoice.paid"
+            | "invoice.payment_failed"
+            | "invoice.payment_action_required"
+            | "invoice.voided"
+            | "invoice.marked_uncollectible"
+            | "invoice.overdue" => Some(Family::Invoice),
             _ => None,
         }
     }
@@ -66,6 +78,7 @@ impl Subject {
         match Self::family(kind) {
             Some(Family::Checkout) => Self::Checkout(object),
             Some(Family::Customer) => Self::Customer(object),
+            Some(Family::Invoice) => Self::Invoice(object),
             Some(Family::Method) => match event.customer() {
                 Some(customer) => Self::Customer(customer.to_owned()),
                 None => Self::LostMethod(object),
@@ -133,6 +146,7 @@ impl EventHandler {
         let outcome = match subject {
             Subject::Checkout(session) => checkout::complete_by_stripe(&self.app, session).await,
             Subject::Customer(customer) => self.settle_customer(customer, &events).await,
+            Subject::Invoice(invoice) => self.settle_invoice(claim, invoice, &events).await,
             Subject::LostMethod(method) => self.replace_method(method, &events).await,
             Subject::Nothing => Ok(()),
         };
@@ -149,9 +163,10 @@ impl EventHandler {
         let now = self.app.clock.machine_now();
         let done = match subject {
             Subject::Nothing => EventStatus::Ignored,
-            Subject::Checkout(_) | Subject::Customer(_) | Subject::LostMethod(_) => {
-                EventStatus::Handled
-            }
+            Subject::Checkout(_)
+            | Subject::Customer(_)
+            | Subject::Invoice(_)
+            | Subject::LostMethod(_) => EventStatus::Handled,
         };
         let Err(error) = outcome else {
             return Event {
@@ -176,6 +191,25 @@ impl EventHandler {
             failure: Some(error.to_string()),
             ..event
         }
+    }
+
+    /// Takes over what Stripe knows of an invoice of ours.
+    async fn settle_invoice(&self, claim: &Claim, invoice: &str, events: &[Event]) -> Result<()> {
+        let stripe = self.app.stripe()?;
+        let theirs = match stripe.get_invoice(invoice).await {
+            Ok(theirs) => theirs,
+            // A draft that was thrown away.
+            Err(error) if error.is_missing() => return Ok(()),
+            // What may not be read is told by the event that is newest.
+            Err(error) if error.is_forbidden() => told(events)?,
+            Err(error) => return Err(error.into()),
+        };
+        if !stripe.mode().fits(theirs.livemode) {
+            return Ok(());
+        }
+        let mut tx = self.app.database.begin_write().await?;
+        invoicing::apply(&self.app, &mut tx, &theirs).await?;
+        claim.commit(tx).await.map_err(Error::unavailable)
     }
 
     /// Takes over what Stripe knows of a customer of ours.
@@ -226,6 +260,14 @@ impl EventHandler {
             None => Ok(()),
         }
     }
+}
+
+/// The invoice as the newest of the events tells of it.
+fn told(events: &[Event]) -> Result<StripeInvoice> {
+    let newest = events.iter().max_by_key(|event| event.happened_at);
+    let payload = newest.map_or("", |event| &event.payload);
+    let event: Envelope = serde_json::from_str(payload).map_err(Error::internal)?;
+    serde_json::from_value(event.data.object).map_err(Error::internal)
 }
 
 /// first × 2^(attempts − 1), up to the longest.

@@ -1,10 +1,15 @@
 //! Stripe's events in the database.
 
+use std::time::Duration;
+
 use super::{Event, EventStatus};
 use crate::clock::MachineInstant;
 use crate::database::Connection;
 use crate::error::{Error, Result};
 use crate::http::page::Slice;
+
+/// How long handled events are kept: Stripe brings none again after a month.
+const HANDLED_KEPT: Duration = Duration::from_secs(90 * 86_400);
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -153,13 +158,13 @@ pub async fn oldest_pending(connection: &mut Connection) -> Result<Option<Machin
     Ok(oldest.map(MachineInstant::from_unix_ms))
 }
 
-/// Removes events that came in before an instant and need no one any more, and says how many.
+/// Removes events that came in long before `now` and need no one any more, and says how many.
 ///
 /// # Errors
 /// When the database refuses.
 pub async fn remove_handled(
     connection: &mut Connection,
-    before: MachineInstant,
+    now: MachineInstant,
     limit: i64,
 ) -> Result<u64> {
     let removed = sqlx::query(
@@ -167,7 +172,7 @@ pub async fn remove_handled(
              SELECT id FROM stripe_events
              WHERE status IN ('handled', 'ignored') AND received_at_ms < $1 LIMIT $2)",
     )
-    .bind(before.unix_ms())
+    .bind(now.before(HANDLED_KEPT).unix_ms())
     .bind(limit)
     .execute(connection)
     .await?;
