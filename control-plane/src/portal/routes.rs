@@ -83,6 +83,9 @@ pub async fn show_cancel(State(app): State<App>, Path(checkout): Path<String>) -
         Ok(checkout) => checkout,
         Err(error) => return refusal(&error),
     };
+    if checkout.progress != Progress::Open {
+        return redirect(&format!("/portal/checkout/{}/success", checkout.id));
+    }
     let mut page = Page::new("Checkout canceled")
         .text("No payment method was saved, and nothing was charged.")
         .link("Try again", &format!("/portal/checkout/{}", checkout.id));

@@ -290,6 +290,30 @@ both_databases! {
         assert!(key_on(&page.text).is_some(), "{}", page.text);
     }
 
+    async fn who_gives_up_can_go_back_or_try_again(database: TestDatabase) {
+        let stripe = Stripe::start().await;
+        let world = open(&stripe, database).await;
+        let document = json!({
+            "plan": PAID, "customer": "acme", "cancelUrl": "https://example.com/?a=1&b=2",
+            "successUrl": "https://example.com/welcome",
+        });
+        let checkout = world.post("/v1/checkout-sessions", &document).await.expect(201);
+        let (session, cookie) = visit(&world, &checkout).await;
+        let path = format!("/portal/checkout/{}", text(&checkout["id"]));
+        let cancel = browse(&world, Method::GET, &format!("{path}/cancel"), &cookie).await;
+        assert!(cancel.text.contains(&format!("href=\"{path}\"")), "{}", cancel.text);
+        assert!(cancel.text.contains("href=\"https://example.com/?a=1&amp;b=2\""));
+        cancel.expect(200);
+        let (other, _) = visit(&world, &checkout).await;
+        assert_ne!(session, other);
+        stripe.give_card(&session, "4242");
+        // Once it is completed there is nothing to cancel.
+        let late = browse(&world, Method::GET, &format!("{path}/cancel"), &cookie).await;
+        assert_eq!(late.headers[header::LOCATION], format!("{path}/success"));
+        let page = claim(&world, &checkout, &cookie).await;
+        assert!(page.text.contains("href=\"https://example.com/welcome\""), "{}", page.text);
+    }
+
     async fn mistakes_are_told(database: TestDatabase) {
         let stripe = Stripe::start().await;
         let world = open(&stripe, database).await;

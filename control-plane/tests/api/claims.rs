@@ -7,10 +7,26 @@ use crate::checkouts::{
     PAID, claim, completed_by_webhook, key_on, keys, new_checkout, open, state, visit, visit_with,
 };
 use crate::shop::{self, customer, text};
-use crate::stripe::Stripe;
+use crate::stripe::{Stripe, reconcile};
 use crate::world::TestDatabase;
 
 both_databases! {
+    async fn who_never_comes_back_is_subscribed_though_no_webhook_came(database: TestDatabase) {
+        let stripe = Stripe::start().await;
+        let world = open(&stripe, database).await;
+        let checkout = new_checkout(&world, PAID).await;
+        let (_, left) = visit(&world, &checkout).await;
+        let (session, cookie) = visit(&world, &checkout).await;
+        reconcile(&world).await;
+        assert_eq!(state(&world, &checkout).await["status"], "open");
+        stripe.give_card(&session, "4242");
+        reconcile(&world).await;
+        assert_eq!(state(&world, &checkout).await["status"], "completed");
+        claim(&world, &checkout, &left).await.expect(403);
+        let page = claim(&world, &checkout, &cookie).await;
+        assert!(key_on(&page.text).is_some(), "{}", page.text);
+    }
+
     async fn five_wrong_claims_close_it(database: TestDatabase) {
         let stripe = Stripe::start().await;
         let world = open(&stripe, database).await;

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -11,6 +12,10 @@ use axum::response::{IntoResponse, Response};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
+use tollgate::ids::WorkerId;
+use tollgate::jobs::{Claim, Job};
+use tollgate::payments::reconcile::Reconciliation;
+use tollgate::payments::webhooks::EventHandler;
 
 use crate::world::{Answer, TestDatabase, World};
 
@@ -301,19 +306,19 @@ pub async fn tell(world: &World, event: &Value) {
 
 /// Runs the handler of events once.
 pub async fn handle(world: &World) {
-    use tollgate::ids::WorkerId;
-    use tollgate::jobs::{Claim, Job};
-    use tollgate::payments::webhooks::EventHandler;
-    let (now, lease) = (
-        world.clock.machine_now(),
-        std::time::Duration::from_secs(10),
-    );
+    run(world, EventHandler::new(world.app.clone())).await;
+}
+
+/// Compares what is open with Stripe once.
+pub async fn reconcile(world: &World) {
+    run(world, Reconciliation::new(world.app.clone())).await;
+}
+
+async fn run(world: &World, job: impl Job) {
+    let (now, lease) = (world.clock.machine_now(), Duration::from_secs(10));
     let owner = WorkerId::generate(now);
-    let claim = Claim::take(&world.app.database, "stripe-events", owner, now, lease);
+    let claim = Claim::take(&world.app.database, job.name(), owner, now, lease);
     let claim = claim.await.unwrap().unwrap();
-    EventHandler::new(world.app.clone())
-        .run(&claim)
-        .await
-        .unwrap();
+    job.run(&claim).await.unwrap();
     claim.release(&world.app.database).await.unwrap();
 }

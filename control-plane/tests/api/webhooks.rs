@@ -170,7 +170,7 @@ both_databases! {
             let calls = stripe.calls(&Method::GET, "/v1/checkout").len();
             handle(&world).await;
             assert_eq!(stripe.calls(&Method::GET, "/v1/checkout").len(), calls);
-            world.clock.advance_machine(Duration::from_secs(301));
+            world.clock.advance_machine(Duration::from_secs(3_600));
         }
         let dead = events(&world, "?status=dead").await;
         assert_eq!((dead.len(), &dead[0]["attempts"]), (1, &json!(20)));

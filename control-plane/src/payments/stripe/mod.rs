@@ -110,6 +110,9 @@ impl Stripe {
         if !config.is_set_up() {
             return Ok(None);
         }
+        if config.webhook_secrets.is_empty() {
+            tracing::warn!("STRIPE_WEBHOOK_SECRET is not set: what Stripe tells is not believed");
+        }
         let mode = Mode::of(environment);
         let (overall, endpoint) = match mode {
             Mode::Live => LIVE_PER_SECOND,

@@ -17,11 +17,11 @@ use crate::payments::{Prefer, checkout, settle_default, store as payments};
 const EVENTS_PER_ROUND: i64 = 200;
 /// Objects read from Stripe at the same time.
 const OBJECTS_AT_ONCE: usize = 8;
-/// Failures after which a person has to look: about an hour of them.
+/// Failures after which a person has to look: nine hours of them.
 const ATTEMPTS_MAX: u32 = 20;
 /// Wait before the second attempt, doubled each time up to the longest.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(300);
+const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
 
 /// Whether anything here depends on events of this type.
 pub(super) fn concerns(kind: &str) -> bool {
