@@ -129,7 +129,12 @@ impl Config {
                 check(&settings, &format!("environment variable {name}"))?;
             }
         }
-        check(&settings, "config.default.toml")
+        let config = check(&settings, "config.default.toml")?;
+        // Only now: what has to fit together may come in any order.
+        match config.stripe.mistake_in(config.environment) {
+            Some(mistake) => Err(ConfigError::new("the settings together", mistake)),
+            None => Ok(config),
+        }
     }
 }
 
@@ -229,7 +234,7 @@ fn check(settings: &Table, place: &str) -> Result<Config, ConfigError> {
     if !public_url.is_empty() && (!is_web || public_url.ends_with('/')) {
         return refuse("server.public_url: not of the form https://host");
     }
-    if let Some(mistake) = config.stripe.mistake(config.environment) {
+    if let Some(mistake) = config.stripe.mistake() {
         return refuse(mistake);
     }
     let positive = [

@@ -22,8 +22,8 @@ impl StripeConfig {
         !self.api_key.expose().is_empty()
     }
 
-    /// What does not fit, if anything: live keys belong to production, test keys to the rest.
-    pub(super) fn mistake(&self, environment: Environment) -> Option<&'static str> {
+    /// What is wrong by itself, if anything.
+    pub(super) fn mistake(&self) -> Option<&'static str> {
         let is_web = |prefix| self.api_base.starts_with(prefix);
         if !(is_web("https://") || is_web("http://")) || self.api_base.ends_with('/') {
             return Some("stripe.api_base: not of the form https://host");
@@ -35,21 +35,24 @@ impl StripeConfig {
         {
             return Some("stripe.webhook_secrets: an empty secret would let anyone in");
         }
+        None
+    }
+
+    /// What does not fit the environment, if anything: live keys belong to production, test keys to the rest.
+    pub(super) fn mistake_in(&self, environment: Environment) -> Option<&'static str> {
         if !self.is_set_up() {
             return None;
         }
+        let key = self.api_key.expose();
         let of = |mode: &str| {
-            let key = self.api_key.expose();
-            ["sk", "rk"].iter().any(|kind| {
-                key.strip_prefix(kind)
-                    .and_then(|rest| rest.strip_prefix(mode))
-                    .is_some_and(|rest| {
-                        rest.len() > 1 && rest.bytes().all(|b| b.is_ascii_graphic())
-                    })
-            })
+            let kinds = ["sk", "rk"].into_iter();
+            let mut rests = kinds.filter_map(|kind| key.strip_prefix(kind)?.strip_prefix(mode));
+            rests.any(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_graphic()))
         };
         match environment {
-            Environment::Production if of("_live_") && is_web("https://") => None,
+            Environment::Production if of("_live_") && self.api_base.starts_with("https://") => {
+                None
+            }
             Environment::Production if of("_live_") => {
                 Some("stripe.api_base: a live key is sent over https only")
             }

@@ -113,3 +113,44 @@ fn every_setting_of_the_manual_is_explained() {
         explained = line;
     }
 }
+
+#[test]
+fn live_keys_of_stripe_belong_to_production_and_test_keys_to_the_rest() {
+    let with = |environment: &str, key: &str, base: &str| {
+        let variables = [
+            ("TOLLGATE_ENV", environment),
+            ("STRIPE_API_KEY", key),
+            ("STRIPE_API_BASE", base),
+        ];
+        // The order of variables must not matter in the end.
+        let mut reversed = variables;
+        reversed.reverse();
+        let (one, other) = (load("", &variables), load("", &reversed));
+        assert_eq!(one.is_ok(), other.is_ok(), "{environment} {key}");
+        one.map(|config| config.stripe.is_set_up())
+    };
+    let stripe = "https://api.stripe.com";
+    for key in ["sk_test_1", "rk_test_1"] {
+        assert_eq!(with("test", key, stripe), Ok(true));
+        assert_eq!(with("sandbox", key, "http://127.0.0.1:1"), Ok(true));
+        assert!(with("production", key, stripe).is_err());
+    }
+    for key in ["sk_live_1", "rk_live_1"] {
+        assert_eq!(with("production", key, stripe), Ok(true));
+        assert!(with("test", key, stripe).is_err());
+        assert!(with("production", key, "http://127.0.0.1:1").is_err());
+    }
+    for key in ["pk_test_1", "sk_test_", "test", "sk_test_1 2"] {
+        assert!(with("test", key, stripe).is_err(), "{key}");
+    }
+    assert_eq!(with("production", "", stripe), Ok(false));
+    assert!(load("[stripe]\nwebhook_secrets = [\"\"]\n", &[]).is_err());
+    assert!(load("[stripe]\napi_base = \"api.stripe.com\"\n", &[]).is_err());
+    assert!(load("[server]\npublic_url = \"example.com\"\n", &[]).is_err());
+    let several = load("", &[("STRIPE_WEBHOOK_SECRET", "whsec_1, whsec_2")]).unwrap();
+    let secrets = several.stripe.webhook_secrets.iter();
+    assert_eq!(
+        secrets.map(Secret::expose).collect::<Vec<_>>(),
+        ["whsec_1", "whsec_2"]
+    );
+}
