@@ -11,6 +11,7 @@ use crate::http::document::{Query, Unchecked};
 use crate::http::page::{Page, Slice};
 use crate::idempotency::{Answer, Post};
 use crate::ids::CustomerId;
+use crate::publisher;
 
 /// The query of the list of customers.
 #[derive(Clone, Debug, Deserialize, utoipa::IntoParams)]
@@ -85,6 +86,10 @@ pub async fn update_customer(
     let customer =
         document.check(|document, mistakes| document.check(Some(&before), &app.clock, mistakes))?;
     store::save(&mut tx, &customer).await?;
+    if customer.metadata != before.metadata {
+        // The days of grace may be others.
+        publisher::customer_changed(&app, &mut tx, customer.id).await?;
+    }
     tx.commit().await?;
     Ok(Json(customer))
 }

@@ -27,9 +27,12 @@ use tollgate_engine::slug::Slug;
 use utoipa::ToSchema;
 
 pub use estimate::{ChangeEstimate, estimate};
-pub use schedules::{pending_at, subscription_began, subscription_changed, subscription_ended};
+pub use schedules::{
+    pending_at, subscription_began, subscription_changed, subscription_ended,
+    subscription_took_effect,
+};
 pub use state::{apply, standing};
-pub use store::unsettled;
+pub use store::{count_issued_since, unsettled};
 
 use crate::catalog::currency::Currency;
 use crate::clock::BusinessInstant;

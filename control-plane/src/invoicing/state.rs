@@ -96,6 +96,7 @@ pub(super) async fn take_in(
         if after.status == InvoiceStatus::Paid {
             give_back(app, tx, &after).await?;
         }
+        subscriptions::invoice_settled(app, tx, after.subscription, after.status).await?;
     }
     Ok(after)
 }

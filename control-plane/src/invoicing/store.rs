@@ -333,3 +333,20 @@ pub async fn unsettled(
     .await?;
     rows.into_iter().map(Invoice::try_from).collect()
 }
+
+/// Invoices issued at `since` or later that nobody has tried to collect yet.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn count_issued_since(
+    connection: &mut Connection,
+    since: BusinessInstant,
+) -> Result<u64> {
+    let count: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM invoices WHERE status = 'open' AND finalized_at_ms >= $1",
+    )
+    .bind(since.unix_ms())
+    .fetch_one(connection)
+    .await?;
+    u64::try_from(count).map_err(Error::internal)
+}

@@ -12,6 +12,7 @@ use crate::catalog::period::Period;
 use crate::catalog::plans::{Entitlement, Limit};
 use crate::clock::BusinessInstant;
 use crate::keys::ApiKey;
+use crate::payments::grace::Block;
 use crate::subscriptions::Chain;
 use crate::subscriptions::schedule::{Term, UsageWindow};
 
@@ -30,20 +31,28 @@ const RENEWED_BEFORE: Duration = HOUR;
 
 /// What the keys of a chain may do from `now` on.
 #[must_use]
-pub fn access_document(chain: &Chain, now: BusinessInstant) -> AccessDocument {
+pub fn access_document(
+    chain: &Chain,
+    block: Option<&Block>,
+    now: BusinessInstant,
+) -> AccessDocument {
     AccessDocument {
         chain: chain.id.to_string(),
         version: chain.version,
         customer: chain.customer.to_string(),
-        block: None,
+        block: block.map(Block::contract),
         terms: reach(chain, now)
             .map(|term| contract_term(term, now))
             .collect(),
     }
 }
 
-/// When the document of `now` needs further terms or windows; `None` when it has all there will be.
-pub(super) fn renewal(chain: &Chain, now: BusinessInstant) -> Option<BusinessInstant> {
+/// When the document of `now` needs further terms or windows, or another block; `None` when it has all there will be.
+pub(super) fn renewal(
+    chain: &Chain,
+    block: Option<&Block>,
+    now: BusinessInstant,
+) -> Option<BusinessInstant> {
     let reached = reach(chain, now).map(|term| term.start).max();
     let next_term = chain.terms().find(|term| Some(term.start) > reached);
     let next_term = next_term.map(|term| term.start.before(REACH));
@@ -59,8 +68,10 @@ pub(super) fn renewal(chain: &Chain, now: BusinessInstant) -> Option<BusinessIns
         });
         renewals.min()
     });
-    let needed = windows.chain(next_term).min()?;
-    Some(needed.before(RENEWED_BEFORE))
+    let needed = windows.chain(next_term).min();
+    let needed = needed.map(|needed| needed.before(RENEWED_BEFORE));
+    let unblocked = block.and_then(|block| block.until);
+    needed.into_iter().chain(unblocked).min()
 }
 
 /// The terms a document of `now` has: at least one of those that are not over, if there is one.

@@ -11,6 +11,7 @@ use super::document::{access_document, key_document};
 use crate::app::App;
 use crate::clock::{BusinessInstant, MachineInstant};
 use crate::keys::StoredKey;
+use crate::payments::grace::Block;
 use crate::subscriptions::Chain;
 
 /// Members of a set looked through in one go.
@@ -253,9 +254,14 @@ impl Edge {
 
     /// The command that writes a chain's access document of `now`.
     #[must_use]
-    pub fn publish_access(&self, chain: &Chain, now: BusinessInstant) -> Cmd {
+    pub fn publish_access(
+        &self,
+        chain: &Chain,
+        block: Option<&Block>,
+        now: BusinessInstant,
+    ) -> Cmd {
         let id = chain.id.to_string();
-        let document = access_document(chain, now);
+        let document = access_document(chain, block, now);
         let key = self.names.access(chain.tag, &id);
         self.publish(&key, "s", &id, chain.version, document.fields())
     }

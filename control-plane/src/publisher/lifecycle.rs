@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::clock::{MachineInstant, Stopwatch};
 use crate::config::Environment;
 use crate::jobs::{Claim, Job};
-use crate::subscriptions::{Loader, chain};
+use crate::subscriptions::{self, Loader, chain};
 use crate::usage::{self, Drain};
 use crate::{keys, sandbox};
 
@@ -244,11 +244,13 @@ impl Keeper {
             };
             let kept = now.before(KEPT_AFTER_END);
             let chains = loader.chains(&mut reader, first, last, kept).await?;
+            let mut publish = Vec::with_capacity(chains.len());
+            for chain in &chains {
+                let block = subscriptions::block(&mut reader, chain, now).await?;
+                publish.push(self.edge.publish_access(chain, block.as_ref(), now));
+            }
             drop(reader);
-            let publish = chains
-                .iter()
-                .map(|chain| self.edge.publish_access(chain, now));
-            self.edge.run::<i64>(&publish.collect::<Vec<_>>()).await?;
+            self.edge.run::<i64>(&publish).await?;
             after = last.clone();
         }
         let mut after = String::new();

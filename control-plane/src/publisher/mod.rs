@@ -22,11 +22,11 @@ use crate::app::App;
 use crate::clock::Stopwatch;
 use crate::database::{Failure, Write};
 use crate::error::Result;
-use crate::ids::{ApiKeyId, EventId, SubscriptionId};
+use crate::ids::{ApiKeyId, CustomerId, EventId, SubscriptionId};
 use crate::jobs;
 use crate::keys::{self, ApiKey};
 use crate::outbox::{self, Consumer, Message, Topic};
-use crate::subscriptions::{Loader, chain};
+use crate::subscriptions::{self, Loader, chain};
 use edge::Edge;
 
 /// How long to wait for a document to be written.
@@ -54,9 +54,22 @@ pub async fn chain_changed(app: &App, tx: &mut Write, id: SubscriptionId) -> Res
     chain::raise_version(tx, id).await?;
     let after = now.before(KEPT_AFTER_END);
     if let Some(loaded) = Loader::default().chain(tx, id, after).await? {
-        chain::set_renewal(tx, id, document::renewal(&loaded, now)).await?;
+        let block = subscriptions::block(tx, &loaded, now).await?;
+        let renewal = document::renewal(&loaded, block.as_ref(), now);
+        chain::set_renewal(tx, id, renewal).await?;
     }
     enqueue(app, tx, id, Changed::Chain(id)).await.map(drop)
+}
+
+/// Has the access documents of all chains of a customer written anew, after the change in this transaction.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn customer_changed(app: &App, tx: &mut Write, customer: CustomerId) -> Result<()> {
+    for id in chain::of_customer(tx, customer).await? {
+        chain_changed(app, tx, id).await?;
+    }
+    Ok(())
 }
 
 /// Has a key's document written anew, after the change in this transaction; gives the word that is so.
@@ -135,8 +148,13 @@ impl Consumer for Publisher {
             Changed::Chain(id) => {
                 let now = self.app.clock.business_now();
                 let after = now.before(KEPT_AFTER_END);
-                let chain = Loader::default().chain(&mut reader, id, after).await?;
-                chain.map(|chain| self.edge.publish_access(&chain, now))
+                match Loader::default().chain(&mut reader, id, after).await? {
+                    Some(chain) => {
+                        let block = subscriptions::block(&mut reader, &chain, now).await?;
+                        Some(self.edge.publish_access(&chain, block.as_ref(), now))
+                    }
+                    None => None,
+                }
             }
             Changed::Key(id) => {
                 let environment = self.app.config.environment;

@@ -1,5 +1,7 @@
 //! What is due, and when the next thing is.
 
+use std::time::Duration;
+
 use super::Position;
 use crate::app::App;
 use crate::clock::BusinessInstant;
@@ -8,6 +10,9 @@ use crate::error::Result;
 use crate::payments::webhooks;
 use crate::subscriptions::chain;
 use crate::{invoicing, outbox, usage};
+
+/// How long to wait until Stripe has told whether an invoice could be collected.
+const COLLECTED_WITHIN: Duration = Duration::from_secs(5);
 
 /// What there is to do.
 #[derive(Debug, Default)]
@@ -53,6 +58,13 @@ pub(super) async fn read(
         agenda.waiting(&format!("outbox messages of {topic}"), count);
     }
     agenda.waiting("events of Stripe", webhooks::pending(connection).await?);
+    // What is collected at once is waited for; what waits for the customer is not.
+    if app.clock.machine_now() < position.stepped.after(COLLECTED_WITHIN) {
+        let step_ms = position.stepped.unix_ms() + position.lead_ms;
+        let since = BusinessInstant::from_unix_ms(step_ms);
+        let issued = invoicing::count_issued_since(connection, since).await?;
+        agenda.waiting("invoices to collect", issued);
+    }
     let drained = usage::last_drain(connection).await?;
     agenda.is_drained = drained.is_some_and(|drained| drained.mark >= position.stepped);
     if !agenda.is_drained {

@@ -48,10 +48,15 @@ pub struct SubscriptionView {
 
 impl SubscriptionView {
     /// The subscription at `now`, in this phase.
-    pub(super) fn new(shown: Subscription, phase: Option<Slug>, now: BusinessInstant) -> Self {
+    pub(super) fn new(
+        shown: Subscription,
+        phase: Option<Slug>,
+        payment_status: PaymentStatus,
+        now: BusinessInstant,
+    ) -> Self {
         Self {
             status: shown.status(now),
-            payment_status: shown.payment_status(),
+            payment_status,
             id: shown.id,
             key: shown.key,
             customer: shown.customer,

@@ -1,35 +1,31 @@
 //! How subscriptions begin, change and end. Each function is one operation in one transaction.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use tollgate_engine::api_key::TAG_LENGTH;
 use tollgate_engine::slug::Slug;
 
 use super::document::{Timing, Wish};
+use super::offer::{Direction, Offer, direction, offer, refused};
 use super::schedule::{Resumed, resumed_at};
-use super::{Chain, Loader, Member, Start, Status, Subscription, chain, store};
+use super::waiting::{check_settled, wait_for_payment, waits};
+use super::{Begin, Chain, Loader, Member, Status, Subscription};
+use super::{chain, payment, store};
 use crate::app::App;
-use crate::catalog::configuration::{self, Configuration};
-use crate::catalog::plans::{self, Phase, Plan, PlanStatus, PlanVersion};
+use crate::catalog::configuration;
 use crate::clock::BusinessInstant;
 use crate::customers::{self, Customer};
 use crate::database::Write;
-use crate::error::{Error, Result, Violation};
+use crate::error::{Error, Result};
 use crate::ids::SubscriptionId;
+use crate::invoicing;
 use crate::invoicing::calendar::Boundaries;
-use crate::publisher;
+use crate::payments::grace::FirstPayment;
 use crate::random_base62;
+use crate::{payments, publisher};
 
 /// Most windows whose units one window carries: each change within a window adds one.
 const CARRIED_WINDOWS_MAX: usize = 100;
-
-/// A plan with the version it is.
-struct Offer {
-    version: PlanVersion,
-    plan: Plan,
-    starting_phase: usize,
-}
 
 /// Begins a subscription of a customer.
 ///
@@ -55,22 +51,28 @@ pub(super) async fn subscribe(
         let detail = "The customer has a subscription: change it, or wait until it has ended.";
         return Err(Error::conflict("subscription_exists", detail));
     }
+    check_payable(app, tx, &customer, &offer).await?;
+    payment::check_paid(tx, customer.id).await?;
     let start = match timing {
         Timing::Immediate | Timing::NextBillingCycle => now,
         Timing::At(start) => start,
     };
-    let id = SubscriptionId::generate(app.clock.machine_now());
+    let new = offer.into_next(app, &customer, wish, start);
     let chain = match chain::store::last_ended(tx, customer.id, now).await? {
         Some(ended) => load_chain(tx, ended).await?,
-        None => new_chain(tx, &customer, id).await?,
+        None => new_chain(tx, &customer, new.subscription.id).await?,
     };
-    append(app, tx, &chain, id, &offer, wish.key.clone(), start).await
+    let new = append(tx, &chain, new).await?;
+    invoicing::subscription_began(app, tx, &new).await?;
+    publisher::chain_changed(app, tx, chain.id).await?;
+    Ok(new.subscription)
 }
 
 /// Changes a subscription to another version of a plan: it ends, and the next of its chain begins.
 ///
 /// An upgrade is immediate and a downgrade comes with the next cycle, unless `timing` says
-/// otherwise. A change that was scheduled before is dropped.
+/// otherwise. A change that was scheduled before is dropped. Where a fee is charged and nothing was
+/// ever paid, the change takes effect when its invoice is paid.
 pub(super) async fn change(
     app: &App,
     tx: &mut Write,
@@ -86,6 +88,8 @@ pub(super) async fn change(
             return Err(Error::conflict("subscription_not_active", detail));
         }
     }
+    let chain = load_chain(tx, subscription.chain).await?;
+    check_settled(&chain, now)?;
     let customer = customers::find(tx, &subscription.customer.to_string()).await?;
     let customer = customer.ok_or_else(|| missing("customer"))?;
     let configuration = configuration::load(tx).await?;
@@ -109,16 +113,28 @@ pub(super) async fn change(
         Timing::NextBillingCycle => next_cycle(&current, now)?,
         Timing::At(start) => start,
     };
-    let current = current.subscription;
-    if current.active_to.is_some_and(|end| end < start) {
+    let end = current.subscription.active_to;
+    if end.is_some_and(|end| end < start) {
         let detail = "The subscription ends before that.";
         return Err(Error::conflict("timing_after_end", detail));
     }
-    drop_scheduled(tx, current.chain, now).await?;
-    store::set_end(tx, current.id, Some(start)).await?;
-    let chain = load_chain(tx, current.chain).await?;
-    let id = SubscriptionId::generate(app.clock.machine_now());
-    append(app, tx, &chain, id, &offer, wish.key.clone(), start).await
+    check_payable(app, tx, &customer, &offer).await?;
+    if direction == Direction::Upgrade {
+        payment::check_paid(tx, customer.id).await?;
+    }
+    drop_scheduled(app, tx, &chain, now).await?;
+    let is_charged = start <= now && offer.charges_in_advance();
+    let new = offer.into_next(app, &customer, wish, start);
+    let standing = invoicing::standing(tx, chain.id).await?;
+    if is_charged && standing.first_payment == FirstPayment::ToCome {
+        return wait_for_payment(app, tx, &chain, new).await;
+    }
+    store::set_end(tx, current.subscription.id, Some(start)).await?;
+    let chain = load_chain(tx, chain.id).await?;
+    let new = append(tx, &chain, new).await?;
+    invoicing::subscription_changed(app, tx, &current, &new).await?;
+    publisher::chain_changed(app, tx, chain.id).await?;
+    Ok(new.subscription)
 }
 
 /// Ends a subscription, at once or later. What was scheduled to follow it is dropped.
@@ -135,6 +151,9 @@ pub(super) async fn cancel(
     if status == Status::Inactive {
         return Err(ended());
     }
+    if subscription.begin == Begin::WhenPaid {
+        return Err(waits());
+    }
     let end = match timing {
         Timing::Immediate => now.max(subscription.active_from),
         Timing::At(end) => end.max(subscription.active_from),
@@ -149,7 +168,8 @@ pub(super) async fn cancel(
         }
     };
     if status != Status::Scheduled {
-        drop_scheduled(tx, subscription.chain, now).await?;
+        let chain = load_chain(tx, subscription.chain).await?;
+        drop_scheduled(app, tx, &chain, now).await?;
     }
     set_end(app, tx, subscription, Some(end)).await
 }
@@ -169,7 +189,8 @@ pub(super) async fn unschedule_cancelation(
             return Err(Error::conflict("subscription_not_canceled", detail));
         }
     }
-    drop_scheduled(tx, subscription.chain, now).await?;
+    let chain = load_chain(tx, subscription.chain).await?;
+    drop_scheduled(app, tx, &chain, now).await?;
     set_end(app, tx, subscription, None).await
 }
 
@@ -180,91 +201,14 @@ async fn set_end(
     end: Option<BusinessInstant>,
 ) -> Result<Subscription> {
     store::set_end(tx, subscription.id, end).await?;
-    publisher::chain_changed(app, tx, subscription.chain).await?;
-    Ok(Subscription {
+    let subscription = Subscription {
         active_to: end,
         ..subscription
-    })
-}
-
-/// The plan that is wished for, with the phase that the customer would start with.
-async fn offer(
-    tx: &mut Write,
-    customer: &Customer,
-    wish: &Wish,
-    configuration: &Configuration,
-) -> Result<Offer> {
-    let version = match wish.version {
-        Some(number) => plans::find_version(tx, &wish.plan, number).await?,
-        None => plans::find_active(tx, &wish.plan).await?,
     };
-    let version = version.ok_or_else(|| {
-        let detail = format!("no such version of a plan {} is sold", wish.plan);
-        refused("plan", "plan_not_found", detail)
-    })?;
-    if version.status != PlanStatus::Active {
-        let detail = format!("This version of the plan is {}.", version.status.name());
-        return Err(Error::conflict("plan_not_active", detail));
-    }
-    let plan = version.plan()?;
-    let trials = store::trials(tx, customer.id).await?;
-    let order = &configuration.plan_order;
-    let starting_phase = match &wish.starting_phase {
-        None => first_phase(&plan, &trials, order),
-        Some(key) => {
-            let phase = plan
-                .phases
-                .iter()
-                .position(|phase| phase.key.as_str() == key);
-            phase.ok_or_else(|| {
-                let detail = format!("the plan has no phase {key}");
-                refused("startingPhase", "phase_not_found", detail)
-            })?
-        }
-    };
-    Ok(Offer {
-        version,
-        plan,
-        starting_phase,
-    })
-}
-
-/// The first phase, or the one after a trial for who has had one of this plan or a higher one.
-fn first_phase(plan: &Plan, trials: &[String], order: &[Slug]) -> usize {
-    let rank = |key: &str| order.iter().position(|ordered| ordered.as_str() == key);
-    let own = rank(plan.key.as_str());
-    let had = trials.iter().any(|trial| {
-        trial == plan.key.as_str()
-            || matches!((rank(trial), own), (Some(had), Some(own)) if had > own)
-    });
-    usize::from(had && is_trial(plan, 0))
-}
-
-/// A trial is a first phase, without prices, that another one follows.
-fn is_trial(plan: &Plan, phase: usize) -> bool {
-    phase == 0 && plan.phases.len() > 1 && !plan.phases[0].is_billed()
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Direction {
-    Upgrade,
-    Downgrade,
-}
-
-/// By `order`, plans that are not in it by what they cost in the end; the same is an upgrade, and so is
-/// another version of the same plan.
-fn direction(order: &[Slug], from: &Plan, to: &Plan) -> Direction {
-    let rank = |plan: &Plan| order.iter().position(|ordered| *ordered == plan.key);
-    let fee = |plan: &Plan| plan.phases.last().map(Phase::fee_per_month);
-    let is_lower = match (rank(from), rank(to)) {
-        _ if from.key == to.key => false,
-        (Some(from), Some(to)) => to < from,
-        _ => fee(to) < fee(from),
-    };
-    match is_lower {
-        true => Direction::Downgrade,
-        false => Direction::Upgrade,
-    }
+    let member = Loader::default().member(tx, subscription).await?;
+    invoicing::subscription_ended(app, tx, &member).await?;
+    publisher::chain_changed(app, tx, member.subscription.chain).await?;
+    Ok(member.subscription)
 }
 
 /// The end of the billing period at `now`; none crosses the end of its term.
@@ -287,51 +231,23 @@ async fn new_chain(tx: &mut Write, customer: &Customer, first: SubscriptionId) -
 }
 
 /// A chain with all its subscriptions.
-async fn load_chain(tx: &mut Write, id: SubscriptionId) -> Result<Chain> {
+pub(super) async fn load_chain(tx: &mut Write, id: SubscriptionId) -> Result<Chain> {
     let ever = BusinessInstant::from_unix_ms(i64::MIN);
     let chain = Loader::default().chain(tx, id, ever).await?;
     chain.ok_or_else(|| missing("chain"))
 }
 
-/// Adds a subscription to a chain whose last one ends at `start` or has ended before.
-async fn append(
-    app: &App,
-    tx: &mut Write,
-    chain: &Chain,
-    id: SubscriptionId,
-    offer: &Offer,
-    key: Option<String>,
-    start: BusinessInstant,
-) -> Result<Subscription> {
-    let now = app.clock.business_now();
-    let resumed = resumed_at(&chain.members, start);
-    check_carried(&resumed)?;
-    let last_epoch = chain
-        .members
-        .last()
-        .map_or(0, |last| last.subscription.epoch);
-    let subscription = Subscription {
-        id,
-        key,
-        chain: chain.id,
-        epoch: last_epoch + 1,
-        customer: chain.customer,
-        plan: offer.version.id,
-        plan_key: offer.plan.key.clone(),
-        plan_version: offer.version.version,
-        starting_phase: offer.starting_phase,
-        start: match is_trial(&offer.plan, offer.starting_phase) {
-            true => Start::Trial,
-            false => Start::Regular,
-        },
-        resumed,
-        active_from: start,
-        active_to: None,
-        created_at: now,
-    };
-    store::insert(tx, &subscription).await?;
-    publisher::chain_changed(app, tx, chain.id).await?;
-    Ok(subscription)
+/// Adds a subscription to a chain whose last one ends when it begins, or has ended before.
+pub(super) async fn append(tx: &mut Write, chain: &Chain, mut new: Member) -> Result<Member> {
+    let last = chain.members.last();
+    let last_epoch = last.map_or(0, |last| last.subscription.epoch);
+    let subscription = &mut new.subscription;
+    subscription.chain = chain.id;
+    subscription.epoch = last_epoch + 1;
+    subscription.resumed = resumed_at(&chain.members, subscription.active_from);
+    check_carried(&subscription.resumed)?;
+    store::insert(tx, subscription).await?;
+    Ok(new)
 }
 
 fn check_carried(resumed: &BTreeMap<Slug, Resumed>) -> Result<()> {
@@ -343,22 +259,41 @@ fn check_carried(resumed: &BTreeMap<Slug, Resumed>) -> Result<()> {
     Err(Error::conflict("too_many_changes", detail))
 }
 
-/// Drops the subscription of a chain that has not begun, if there is one.
-async fn drop_scheduled(tx: &mut Write, chain: SubscriptionId, now: BusinessInstant) -> Result<()> {
-    for Member { subscription, .. } in load_chain(tx, chain).await?.members {
-        if subscription.status(now) == Status::Scheduled {
-            store::set_end(tx, subscription.id, Some(subscription.active_from)).await?;
+/// Drops the subscription of a chain that has not begun, if there is one; not one that waits for its
+/// payment, which may come.
+pub(super) async fn drop_scheduled(
+    app: &App,
+    tx: &mut Write,
+    chain: &Chain,
+    now: BusinessInstant,
+) -> Result<()> {
+    for mut member in chain.members.iter().cloned() {
+        let subscription = &mut member.subscription;
+        if subscription.status(now) == Status::Scheduled && subscription.begin == Begin::OnTime {
+            subscription.active_to = Some(subscription.active_from);
+            store::set_end(tx, subscription.id, subscription.active_to).await?;
+            invoicing::subscription_ended(app, tx, &member).await?;
         }
     }
     Ok(())
 }
 
-fn refused(field: &str, code: &'static str, detail: impl Into<String>) -> Error {
-    Error::invalid(vec![Violation {
-        code: Cow::Borrowed(code),
-        path: format!("$.{field}"),
-        detail: detail.into(),
-    }])
+/// Refuses a paid plan where nothing can be charged.
+async fn check_payable(
+    app: &App,
+    tx: &mut Write,
+    customer: &Customer,
+    offer: &Offer,
+) -> Result<()> {
+    let needs_method = offer.plan.needs_payment_method();
+    if offer.plan.is_billed() || needs_method {
+        app.stripe()?;
+    }
+    if needs_method && !payments::has_payment_method(tx, customer.id).await? {
+        let detail = "The customer has no payment method: POST /v1/checkout-sessions leads to one.";
+        return Err(Error::conflict("payment_method_required", detail));
+    }
+    Ok(())
 }
 
 fn ended() -> Error {

@@ -9,11 +9,14 @@ pub mod chain;
 mod checkout;
 mod document;
 mod lifecycle;
+mod offer;
+mod payment;
 pub mod routes;
 pub mod schedule;
 mod store;
 #[cfg(test)]
 pub(crate) mod testing;
+mod waiting;
 
 use std::collections::BTreeMap;
 
@@ -24,7 +27,9 @@ use utoipa::ToSchema;
 
 pub use chain::{Chain, Loader, Member};
 pub use checkout::{Order, begin, check_room};
+pub use payment::block;
 pub(crate) use store::find;
+pub use waiting::invoice_settled;
 
 use crate::clock::BusinessInstant;
 use crate::database::Connection;
@@ -68,6 +73,8 @@ pub struct Subscription {
     pub starting_phase: usize,
     /// Whether it started with a trial.
     pub start: Start,
+    /// What it begins with.
+    pub begin: Begin,
     /// By meter, the window of an earlier subscription that its first one goes on with.
     pub resumed: BTreeMap<Slug, Resumed>,
     /// First instant.
@@ -85,6 +92,15 @@ pub enum Start {
     Trial,
     /// Anything else.
     Regular,
+}
+
+/// What a subscription begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// Its first instant.
+    OnTime,
+    /// The payment of its first invoice; the subscription before it goes on until then.
+    WhenPaid,
 }
 
 /// Where a subscription is in its life.
@@ -157,15 +173,9 @@ impl Subscription {
     pub fn status(&self, now: BusinessInstant) -> Status {
         match self.active_to {
             Some(end) if end <= now || end <= self.active_from => Status::Inactive,
-            _ if now < self.active_from => Status::Scheduled,
+            _ if now < self.active_from || self.begin == Begin::WhenPaid => Status::Scheduled,
             Some(_) => Status::Canceled,
             None => Status::Active,
         }
-    }
-
-    /// Whether everything that was due is paid.
-    #[must_use]
-    pub fn payment_status(&self) -> PaymentStatus {
-        PaymentStatus::NotRequired
     }
 }

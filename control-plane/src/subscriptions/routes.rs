@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::document::{CancelDocument, ChangeDocument, SubscriptionDocument, SubscriptionView};
-use super::{Access, Loader, PaymentStatus, Status, Subscription, lifecycle, required, store};
+use super::{Access, Loader, PaymentStatus, Status, Subscription};
+use super::{block, lifecycle, required, store};
 use crate::app::App;
 use crate::clock::BusinessInstant;
 use crate::customers;
@@ -16,6 +17,7 @@ use crate::http::document::{Nothing, Query};
 use crate::http::page::{Page, PageQuery, Slice};
 use crate::idempotency::{Answer, Post};
 use crate::ids::{CustomerId, Id, SubscriptionId};
+use crate::invoicing;
 
 /// The query of the list of subscriptions.
 #[derive(Clone, Debug, Deserialize, utoipa::IntoParams)]
@@ -44,6 +46,10 @@ pub struct AccessView {
     status: Status,
     /// Whether everything that was due is paid.
     payment_status: PaymentStatus,
+    /// Since when a payment is due that was not made.
+    due_since: Option<BusinessInstant>,
+    /// From when payment closes access, if it does.
+    closed_from: Option<BusinessInstant>,
     /// When this holds.
     as_of: BusinessInstant,
 }
@@ -187,14 +193,25 @@ pub async fn get_subscription_access(
     State(app): State<App>,
     Path(subscription): Path<String>,
 ) -> Result<Json<AccessView>> {
-    let found = required(&mut *app.database.read().await?, &subscription).await?;
+    let mut reader = app.database.read().await?;
+    let found = required(&mut reader, &subscription).await?;
     let as_of = app.clock.business_now();
-    let (status, payment_status) = (found.status(as_of), found.payment_status());
+    let status = found.status(as_of);
+    let standing = invoicing::standing(&mut reader, found.chain).await?;
+    let chain = Loader::default()
+        .chain(&mut reader, found.chain, as_of)
+        .await?;
+    let block = match &chain {
+        Some(chain) => block(&mut reader, chain, as_of).await?,
+        None => None,
+    };
     Ok(Json(AccessView {
         subscription: found.id,
-        access: Access::of(status, None, as_of),
+        access: Access::of(status, block.as_ref(), as_of),
         status,
-        payment_status,
+        payment_status: standing.status,
+        due_since: standing.due_since,
+        closed_from: block.map(|block| block.from),
         as_of,
     }))
 }
@@ -233,5 +250,13 @@ async fn view_with(
 ) -> Result<SubscriptionView> {
     let member = loader.member(connection, subscription).await?;
     let phase = member.term_at(now).map(|term| term.phase.key.clone());
-    Ok(SubscriptionView::new(member.subscription, phase, now))
+    let payment = invoicing::standing(connection, member.subscription.chain)
+        .await?
+        .status;
+    Ok(SubscriptionView::new(
+        member.subscription,
+        phase,
+        payment,
+        now,
+    ))
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use tollgate_engine::contract::WindowId;
 use tollgate_engine::slug::Slug;
 
-use super::{Member, Subscription};
+use super::{Begin, Member, Subscription};
 use crate::catalog::period::Period;
 use crate::catalog::plans::{Entitlement, Phase};
 use crate::clock::BusinessInstant;
@@ -74,6 +74,9 @@ impl Member {
         let subscription = &self.subscription;
         let mut terms = Vec::new();
         let mut start = subscription.active_from;
+        if subscription.begin == Begin::WhenPaid {
+            return terms.into_iter();
+        }
         for phase in self.plan.phases.iter().skip(subscription.starting_phase) {
             let phase_end = phase
                 .duration
@@ -112,6 +115,12 @@ impl<'a> Term<'a> {
     #[must_use]
     pub fn contains(&self, at: BusinessInstant) -> bool {
         self.start <= at && self.end.is_none_or(|end| at < end)
+    }
+
+    /// Whether the subscription begins with it.
+    #[must_use]
+    pub fn is_first(&self) -> bool {
+        self.start == self.subscription.active_from
     }
 
     /// What it gives, by feature.

@@ -1,6 +1,6 @@
 //! Subscriptions in the database.
 
-use super::{Start, Subscription};
+use super::{Begin, Start, Subscription};
 use crate::clock::BusinessInstant;
 use crate::database::{Connection, Failure, is_unique_violation};
 use crate::error::{Error, Result};
@@ -19,6 +19,7 @@ struct Row {
     plan_version: i64,
     starting_phase: i64,
     trial: i64,
+    waits_for_payment: i64,
     resumed: String,
     active_from_ms: i64,
     active_to_ms: Option<i64>,
@@ -43,6 +44,10 @@ impl TryFrom<Row> for Subscription {
                 0 => Start::Regular,
                 _ => Start::Trial,
             },
+            begin: match row.waits_for_payment {
+                0 => Begin::OnTime,
+                _ => Begin::WhenPaid,
+            },
             resumed: serde_json::from_str(&row.resumed).map_err(Error::internal)?,
             active_from: BusinessInstant::from_unix_ms(row.active_from_ms),
             active_to: row.active_to_ms.map(BusinessInstant::from_unix_ms),
@@ -55,8 +60,9 @@ pub(super) async fn insert(connection: &mut Connection, new: &Subscription) -> R
     let inserted = sqlx::query(
         "INSERT INTO subscriptions
              (id, subscription_key, chain_id, epoch, customer_id, plan_id, plan_key, plan_version,
-              starting_phase, trial, resumed, active_from_ms, active_to_ms, created_at_ms)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+              starting_phase, trial, resumed, active_from_ms, active_to_ms, created_at_ms,
+              waits_for_payment)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
     )
     .bind(new.id.to_string())
     .bind(&new.key)
@@ -72,6 +78,7 @@ pub(super) async fn insert(connection: &mut Connection, new: &Subscription) -> R
     .bind(new.active_from.unix_ms())
     .bind(new.active_to.map(BusinessInstant::unix_ms))
     .bind(new.created_at.unix_ms())
+    .bind(i64::from(new.begin == Begin::WhenPaid))
     .execute(connection)
     .await;
     match inserted {
@@ -95,6 +102,20 @@ pub(super) async fn set_end(
         .execute(connection)
         .await
         .map(drop)
+}
+
+/// Writes that a subscription which waited for its payment begins.
+pub(super) async fn set_begun(connection: &mut Connection, begun: &Subscription) -> Result<()> {
+    sqlx::query(
+        "UPDATE subscriptions SET active_from_ms = $1, resumed = $2, waits_for_payment = 0
+         WHERE id = $3",
+    )
+    .bind(begun.active_from.unix_ms())
+    .bind(serde_json::to_string(&begun.resumed).map_err(Error::internal)?)
+    .bind(begun.id.to_string())
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// The subscription with an id or key.

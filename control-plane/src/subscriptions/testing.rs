@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tollgate_engine::units::Units;
 
 use super::schedule::{Resumed, resumed_at};
-use super::{Chain, Member, Start, Subscription};
+use super::{Begin, Chain, Member, Start, Subscription};
 use crate::catalog::plans::{
     Entitlement, Grant, Limit, PaymentTerm, Phase, Plan, Price, Proration, RateCard, RateCardKind,
 };
@@ -111,6 +111,7 @@ impl Chain {
             plan_version: 1,
             starting_phase: 0,
             start: Start::Regular,
+            begin: Begin::OnTime,
             resumed,
             active_from: start,
             active_to: None,

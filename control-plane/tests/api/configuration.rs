@@ -13,12 +13,12 @@ both_databases! {
     async fn the_configuration_has_defaults_and_is_replaced_whole(database: TestDatabase) {
         let world = World::new(database).await;
         let defaults = json!({"planOrder": [], "maxPaymentOverdueDays": 3,
-            "multipleSubscriptionsEnabled": false});
+            "multipleSubscriptionsEnabled": false, "graceOnFirstPayment": false});
         assert_eq!(world.get(PATH).await.expect(200), defaults);
         draft(&world, "free").await;
         draft(&world, "pro").await;
         let document = json!({"planOrder": ["free", "pro"], "maxPaymentOverdueDays": 0,
-            "multipleSubscriptionsEnabled": true});
+            "multipleSubscriptionsEnabled": true, "graceOnFirstPayment": true});
         assert_eq!(world.put(PATH, &document).await.expect(200), document);
         assert_eq!(world.get(PATH).await.expect(200), document);
         assert_eq!(world.put(PATH, &json!({})).await.expect(200), defaults);

@@ -21,6 +21,7 @@ use tollgate_engine::resp::{Replies, Reply};
 use tollgate_tests::redis::{RedisOptions, RedisServer};
 use tollgate_tests::store::request;
 
+use crate::bank;
 use crate::shop::{self, text};
 use crate::world::{TestDatabase, World};
 
@@ -64,6 +65,8 @@ impl Edge {
         let settings = [
             ("REDIS_URL", url),
             ("TOLLGATE_USAGE_DRAIN_INTERVAL_MS", "1"),
+            ("STRIPE_API_KEY", bank::STRIPE_KEY),
+            ("STRIPE_WEBHOOK_SECRET", bank::WEBHOOK_SECRET),
         ];
         let world = World::at(database, &settings, Clock::manual(now)).await;
         Self {

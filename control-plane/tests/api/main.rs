@@ -9,10 +9,12 @@
 mod postgres;
 mod prices;
 mod stripe;
+mod waiting;
 mod world;
 
 mod admin;
 mod background;
+mod bank;
 mod calls;
 mod catalog;
 mod changes;
@@ -22,6 +24,7 @@ mod configuration;
 mod customers;
 mod documents;
 mod edge;
+mod grace;
 mod idempotency;
 mod keys;
 mod ledger;

@@ -28,6 +28,16 @@ pub struct Configuration {
     pub max_payment_overdue_days: u32,
     /// Whether a customer may have several subscriptions at a time.
     pub multiple_subscriptions_enabled: bool,
+    /// Whether there is grace before a customer's first payment, too.
+    #[serde(default)]
+    pub grace_on_first_payment: bool,
+}
+
+impl Configuration {
+    /// What it says of access while a payment is due.
+    fn grace(&self) -> (u32, bool) {
+        (self.max_payment_overdue_days, self.grace_on_first_payment)
+    }
 }
 
 impl Default for Configuration {
@@ -36,6 +46,7 @@ impl Default for Configuration {
             plan_order: Vec::new(),
             max_payment_overdue_days: 3,
             multiple_subscriptions_enabled: false,
+            grace_on_first_payment: false,
         }
     }
 }
@@ -50,6 +61,9 @@ pub struct ConfigurationDocument {
     max_payment_overdue_days: Option<u32>,
     #[serde(default)]
     multiple_subscriptions_enabled: bool,
+    /// Whether there is grace before a customer's first payment, too; else there is no access.
+    #[serde(default)]
+    grace_on_first_payment: bool,
 }
 
 impl Document for ConfigurationDocument {}
@@ -87,6 +101,7 @@ impl ConfigurationDocument {
             plan_order: plan_order.into_iter().collect::<Option<_>>()?,
             max_payment_overdue_days: days,
             multiple_subscriptions_enabled: self.multiple_subscriptions_enabled,
+            grace_on_first_payment: self.grace_on_first_payment,
         })
     }
 }

@@ -8,6 +8,7 @@ use crate::app::App;
 use crate::catalog::plans;
 use crate::error::Result;
 use crate::http::document::{Mistakes, Place, Unchecked};
+use crate::subscriptions::chain;
 
 /// Shows the configuration.
 #[utoipa::path(get, path = "/v1/configuration", tag = "configuration",
@@ -43,7 +44,11 @@ pub async fn update_configuration(
         );
     }
     mistakes.finish()?;
+    let before = store::load(&mut tx).await?;
     store::save(&mut tx, &configuration).await?;
+    if configuration.grace() != before.grace() {
+        chain::renew_all(&mut tx, app.clock.business_now()).await?;
+    }
     tx.commit().await?;
     Ok(Json(configuration))
 }

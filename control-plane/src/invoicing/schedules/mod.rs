@@ -182,3 +182,20 @@ pub async fn pending_at(connection: &mut Connection) -> Result<Option<BusinessIn
     let late = late::first_due(connection).await?;
     Ok([scheduled, late].into_iter().flatten().min())
 }
+
+/// Bills a subscription from its first instant on, of which the fees are paid already.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn subscription_took_effect(app: &App, tx: &mut Write, member: &Member) -> Result<()> {
+    let found = find(tx, member.subscription.id).await?;
+    let mut schedule = found.unwrap_or(Schedule {
+        subscription: member.subscription.id,
+        changed_from: None,
+        billed: None,
+        next: None,
+    });
+    schedule.billed = Some(member.subscription.active_from);
+    schedule.advance(app, member);
+    save(tx, &schedule).await
+}

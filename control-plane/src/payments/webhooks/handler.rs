@@ -12,6 +12,7 @@ use crate::invoicing;
 use crate::jobs::{Claim, Job};
 use crate::payments::stripe::StripeInvoice;
 use crate::payments::{Prefer, checkout, settle_default, store as payments};
+use crate::publisher;
 
 /// Events looked at in one round.
 const EVENTS_PER_ROUND: i64 = 200;
@@ -227,6 +228,7 @@ impl EventHandler {
         if customer.deleted {
             let mut tx = self.app.database.begin_write().await?;
             payments::set_deleted(&mut tx, known.customer, now).await?;
+            publisher::customer_changed(&self.app, &mut tx, known.customer).await?;
             return Ok(tx.commit().await?);
         }
         let newest = events
@@ -246,6 +248,7 @@ impl EventHandler {
             .map(|(method, label)| (method.id.as_str(), label.as_str()));
         let mut tx = self.app.database.begin_write().await?;
         payments::set_payment_method(&mut tx, known.customer, noted).await?;
+        publisher::customer_changed(&self.app, &mut tx, known.customer).await?;
         Ok(tx.commit().await?)
     }
 

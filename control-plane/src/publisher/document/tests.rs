@@ -74,10 +74,10 @@ proptest! {
             at = BusinessInstant::from_unix_ms(at.unix_ms() + gap * 3_600_000);
         }
         let now = BusinessInstant::from_unix_ms(start.unix_ms() + hours * 3_600_000);
-        let document = access_document(&chain, now);
+        let document = access_document(&chain, None, now);
         prop_assert!(document.terms.len() < 30);
         suffices(&document, &chain, now);
-        let until = match renewal(&chain, now) {
+        let until = match renewal(&chain, None, now) {
             Some(renewal) => {
                 prop_assert!(now < renewal, "{} is not after {}", renewal, now);
                 renewal.unix_ms() - 1
@@ -136,7 +136,7 @@ fn a_document_says_what_ends_and_what_begins() {
         .then(instant("2026-01-01"), &monthly)
         .then(change, &monthly)
         .ending(instant("2026-01-20"));
-    let document = access_document(&chain, change);
+    let document = access_document(&chain, None, change);
     let terms: Vec<_> = document
         .terms
         .iter()
@@ -154,9 +154,12 @@ fn a_document_says_what_ends_and_what_begins() {
     assert_eq!(windows.len(), 2);
     assert_eq!(windows[1].end_ms, ms("2026-01-20"));
     assert_eq!(windows[1].carried, [format!("1/api/{}", ms("2026-01-01"))]);
-    assert_eq!(renewal(&chain, change), None);
+    assert_eq!(renewal(&chain, None, change), None);
     // What ended is kept a while, then left out; nothing is left of a chain that ended.
-    let later = access_document(&chain, change.after(KEPT_AFTER_END));
+    let later = access_document(&chain, None, change.after(KEPT_AFTER_END));
     assert_eq!(later.terms.len(), 1);
-    assert_eq!(access_document(&chain, instant("2026-02-01")).terms, []);
+    assert_eq!(
+        access_document(&chain, None, instant("2026-02-01")).terms,
+        []
+    );
 }

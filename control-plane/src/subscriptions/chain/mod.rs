@@ -8,7 +8,10 @@ use std::sync::Arc;
 use tollgate_engine::api_key::Tag;
 use tollgate_engine::contract::WindowId;
 
-pub use store::{goes_on, ids, next_renewal, raise_version, renewable, set_renewal, tag_of};
+pub use store::{
+    goes_on, ids, next_renewal, of_customer, raise_version, renew_all, renewable, set_renewal,
+    tag_of,
+};
 
 use super::schedule::Term;
 use super::{Subscription, store as subscriptions};

@@ -62,6 +62,24 @@ pub(in crate::subscriptions) async fn last_ended(
     id.map(|id| id.parse().map_err(Error::internal)).transpose()
 }
 
+/// A customer's chains.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn of_customer(
+    connection: &mut Connection,
+    customer: CustomerId,
+) -> Result<Vec<SubscriptionId>> {
+    let ids: Vec<String> =
+        sqlx::query_scalar("SELECT id FROM chains WHERE customer_id = $1 ORDER BY id")
+            .bind(customer.to_string())
+            .fetch_all(connection)
+            .await?;
+    ids.iter()
+        .map(|id| id.parse().map_err(Error::internal))
+        .collect()
+}
+
 /// The tag under which a chain's state stands in Redis.
 ///
 /// # Errors
@@ -122,6 +140,18 @@ pub async fn set_renewal(
     sqlx::query("UPDATE chains SET renew_at_ms = $1 WHERE id = $2")
         .bind(renew_at.map(BusinessInstant::unix_ms))
         .bind(chain.to_string())
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+/// Has the documents of all chains written anew, some at a time.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn renew_all(connection: &mut Connection, now: BusinessInstant) -> Result<(), Failure> {
+    sqlx::query("UPDATE chains SET renew_at_ms = $1 WHERE renew_at_ms IS NULL OR renew_at_ms > $1")
+        .bind(now.unix_ms())
         .execute(connection)
         .await
         .map(drop)
