@@ -22,6 +22,7 @@ use crate::http::limits::RateLimiter;
 use crate::idempotency::Running;
 use crate::ids::{AdminKeyId, CheckoutId, WorkerId};
 use crate::invoicing::billing::Billing;
+use crate::invoicing::pusher::Pusher;
 use crate::jobs::Job;
 use crate::jobs::housekeeping::Housekeeping;
 use crate::outbox::Dispatcher;
@@ -199,6 +200,8 @@ impl App {
         self.start_job(&mut running, shutdown, Billing::new(self.clone()));
         self.start_job(&mut running, shutdown, EventHandler::new(self.clone()));
         self.start_job(&mut running, shutdown, Reconciliation::new(self.clone()));
+        let pushing = Dispatcher::new(self.clone(), Pusher::new(self.clone()));
+        self.start_job(&mut running, shutdown, pushing);
         self.start_job(&mut running, shutdown, Housekeeping::new(self.clone()));
         if let Some(mover) = Mover::new(self.clone()) {
             self.start_job(&mut running, shutdown, mover);

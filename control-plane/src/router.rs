@@ -65,6 +65,7 @@ fn api() -> Vec<(Scope, UtoipaMethodRouter<App>)> {
             Customers,
             routes!(subscriptions::routes::change_subscription),
         ),
+        (Read, routes!(subscriptions::routes::estimate_change)),
         (
             Customers,
             routes!(subscriptions::routes::cancel_subscription),
@@ -97,6 +98,7 @@ fn money() -> Vec<(Scope, UtoipaMethodRouter<App>)> {
         (Read, routes!(invoicing::routes::list_invoices)),
         (Read, routes!(invoicing::routes::get_invoice)),
         (Read, routes!(invoicing::routes::list_customer_invoices)),
+        (Billing, routes!(invoicing::routes::retry_invoice)),
         (
             Customers,
             routes!(checkout::routes::create_checkout_session),

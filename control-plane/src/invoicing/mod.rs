@@ -14,6 +14,7 @@ mod estimate;
 mod late;
 pub mod pricing;
 pub mod proration;
+pub mod pusher;
 pub mod routes;
 mod schedules;
 mod state;

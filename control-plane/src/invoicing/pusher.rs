@@ -14,11 +14,11 @@ use crate::error::{Error, Result};
 use crate::ids::InvoiceId;
 use crate::money::{Minor, Money};
 use crate::outbox::{self, Consumer, Message, Topic};
-use crate::payments;
 use crate::payments::stripe::{
     Collection, NewStripeInvoice, NewStripeLine, Stripe, StripeError, StripeInvoice,
     StripeInvoiceStatus, metadata,
 };
+use crate::{customers, payments};
 
 /// Most lines of an invoice in Stripe.
 const LINES_MAX: usize = 250;
@@ -57,16 +57,16 @@ impl Pusher {
         let id = invoice.id.to_string();
         let customer = {
             let mut reader = self.app.database.read().await?;
-            payments::stripe_customer(&mut reader, invoice.customer).await?
+            customers::find(&mut reader, &invoice.customer.to_string()).await?
         };
-        let customer = customer.context("the customer is not known to Stripe yet")?;
+        let customer = customer.context("an invoice of nobody")?;
+        let customer = payments::ensure_customer(&self.app, &customer).await?;
         let earlier = match invoice.attempt {
             1 => None,
             _ => {
                 let theirs = stripe.list_invoices(&customer).await?.into_iter();
-                let is_ours = |theirs: &StripeInvoice| {
-                    theirs.metadata.get(metadata::INVOICE) == Some(&id)
-                };
+                let is_ours =
+                    |theirs: &StripeInvoice| theirs.metadata.get(metadata::INVOICE) == Some(&id);
                 theirs.into_iter().find(is_ours)
             }
         };
@@ -181,7 +181,11 @@ impl Pusher {
         let current = Invoice {
             step,
             // Later attempts to pay go on counting.
-            attempt: if step == Step::Done { invoice.attempt } else { 1 },
+            attempt: if step == Step::Done {
+                invoice.attempt
+            } else {
+                1
+            },
             failure: None,
             ..current
         };
@@ -227,6 +231,7 @@ impl Pusher {
 impl Consumer for Pusher {
     const TOPIC: Topic = INVOICE;
     const JOB: &'static str = "invoices";
+    const AT_ONCE: usize = 8;
 
     async fn is_ready(&self) -> bool {
         self.app.stripe.is_some()
@@ -287,7 +292,10 @@ fn stripe_id(invoice: &Invoice) -> anyhow::Result<&str> {
 
 /// The lines as Stripe takes them: net of credits, none too great, not too many.
 fn stripe_lines(invoice: &Invoice, lines: Vec<Line>) -> Vec<NewStripeLine> {
-    let single: Vec<_> = lines.iter().map(|line| stripe_line(invoice, line)).collect();
+    let single: Vec<_> = lines
+        .iter()
+        .map(|line| stripe_line(invoice, line))
+        .collect();
     let lines = match single.len() {
         0..=LINES_MAX => single,
         _ => grouped(single, &lines),

@@ -5,13 +5,14 @@ use axum::extract::{Path, State};
 use serde::Deserialize;
 
 use super::view::InvoiceView;
-use super::{Invoice, InvoiceStatus, store};
+use super::{Invoice, InvoiceStatus, pusher, store};
 use crate::app::App;
 use crate::customers;
 use crate::database::Connection;
 use crate::error::{Error, Result};
-use crate::http::document::Query;
+use crate::http::document::{Nothing, Query};
 use crate::http::page::{Page, PageQuery, Slice};
+use crate::idempotency::{Answer, Post};
 use crate::ids::{CustomerId, Id, InvoiceId};
 use crate::subscriptions;
 
@@ -90,6 +91,25 @@ pub async fn get_invoice(
     let mut reader = app.database.read().await?;
     let invoice = required(&mut reader, &invoice).await?;
     view(&mut reader, invoice).await.map(Json)
+}
+
+/// Tries again what an invoice waits for: its way to Stripe, or its payment.
+///
+/// It is tried soon after this answer; the invoice then shows what came of it.
+#[utoipa::path(post, path = "/v1/invoices/{invoice}/retry", tag = "invoices",
+    request_body = Nothing,
+    params(("invoice" = InvoiceId, Path, description = "Its id.")),
+    responses((status = 200, description = "The invoice.", body = InvoiceView)))]
+pub async fn retry_invoice(
+    State(app): State<App>,
+    Path(invoice): Path<String>,
+    Post(document, mut call): Post<Nothing>,
+) -> Result<Answer> {
+    document.check(|nothing, _| Some(nothing))?;
+    let invoice = required(&mut call.tx, &invoice).await?;
+    let invoice = pusher::retry(&app, &mut call.tx, invoice).await?;
+    let view = view(&mut call.tx, invoice).await?;
+    call.done(&view).await
 }
 
 async fn required(connection: &mut Connection, id: &str) -> Result<Invoice> {

@@ -6,11 +6,14 @@
 
 mod store;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Mutex, watch};
+use tokio::task::JoinSet;
+use tracing::Instrument;
 
 use crate::app::App;
 use crate::clock::MachineInstant;
@@ -40,6 +43,8 @@ pub trait Consumer: Send + Sync + 'static {
     const TOPIC: Topic;
     /// The job that carries its messages out.
     const JOB: &'static str;
+    /// How many messages, of as many ordering keys, are carried out at once.
+    const AT_ONCE: usize = 1;
     /// The longest wait before a message is tried again, where the configured one is too long.
     const LONGEST_WAIT_MS: u64 = u64::MAX;
 
@@ -139,7 +144,7 @@ pub async fn oldest(database: &Database, topic: Topic) -> Result<Option<MachineI
 #[derive(Debug)]
 pub struct Dispatcher<C> {
     app: App,
-    consumer: C,
+    consumer: Arc<C>,
     wake_ups: Mutex<watch::Receiver<()>>,
 }
 
@@ -150,7 +155,7 @@ impl<C: Consumer> Dispatcher<C> {
         let wake_ups = Mutex::new(app.database.subscribe_outbox());
         Self {
             app,
-            consumer,
+            consumer: Arc::new(consumer),
             wake_ups,
         }
     }
@@ -166,9 +171,23 @@ impl<C: Consumer> Dispatcher<C> {
             return Ok(Progress::Done);
         }
         let mut outcomes = Vec::with_capacity(messages.len());
-        for message in messages {
-            let outcome = self.consumer.deliver(&message).await;
-            outcomes.push((message, outcome));
+        let mut waiting = messages.into_iter();
+        let mut running = JoinSet::new();
+        loop {
+            while running.len() < C::AT_ONCE
+                && let Some(message) = waiting.next()
+            {
+                let consumer = Arc::clone(&self.consumer);
+                let delivery = async move {
+                    let outcome = consumer.deliver(&message).await;
+                    (message, outcome)
+                };
+                running.spawn(delivery.in_current_span());
+            }
+            match running.join_next().await {
+                Some(outcome) => outcomes.push(outcome?),
+                None => break,
+            }
         }
         self.record(claim, outcomes).await?;
         Ok(Progress::More)

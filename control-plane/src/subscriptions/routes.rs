@@ -13,11 +13,11 @@ use crate::clock::BusinessInstant;
 use crate::customers;
 use crate::database::Connection;
 use crate::error::{Error, Result};
-use crate::http::document::{Nothing, Query};
+use crate::http::document::{Nothing, Query, Unchecked};
 use crate::http::page::{Page, PageQuery, Slice};
 use crate::idempotency::{Answer, Post};
 use crate::ids::{CustomerId, Id, SubscriptionId};
-use crate::invoicing;
+use crate::invoicing::{self, ChangeEstimate};
 
 /// The query of the list of subscriptions.
 #[derive(Clone, Debug, Deserialize, utoipa::IntoParams)]
@@ -147,6 +147,28 @@ pub async fn change_subscription(
     let new = lifecycle::change(&app, &mut call.tx, found, &wish, timing).await?;
     let view = view(&app, &mut call.tx, new).await?;
     call.done(&view).await
+}
+
+/// Says what a change would give back and cost, without making it.
+///
+/// The figures are those of the change at this instant, by the usage that is known.
+#[utoipa::path(post, path = "/v1/subscriptions/{subscription}/change/estimate-credit",
+    tag = "subscriptions",
+    params(("subscription" = String, Path, description = "Its id or key.")),
+    request_body = ChangeDocument,
+    responses((status = 200, description = "What it would cost.", body = ChangeEstimate)))]
+pub async fn estimate_change(
+    State(app): State<App>,
+    Path(subscription): Path<String>,
+    document: Unchecked<ChangeDocument>,
+) -> Result<Json<ChangeEstimate>> {
+    let now = app.clock.business_now();
+    let (wish, timing) = document.check(|document, mistakes| document.check(now, mistakes))?;
+    // Never committed.
+    let mut tx = app.database.begin_write().await?;
+    let found = required(&mut tx, &subscription).await?;
+    let new = lifecycle::change(&app, &mut tx, found, &wish, timing).await?;
+    invoicing::estimate(&app, &mut tx, &new).await.map(Json)
 }
 
 /// Cancels a subscription, at once unless `timing` says otherwise.
