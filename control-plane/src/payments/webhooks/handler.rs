@@ -15,7 +15,7 @@ use crate::payments::{Prefer, checkout, settle_default, store as payments};
 use crate::publisher;
 
 /// Events looked at in one round.
-const EVENTS_PER_ROUND: i64 = 200;
+const EVENTS_PER_ROUND: i64 = 50;
 /// Objects read from Stripe at the same time.
 const OBJECTS_AT_ONCE: usize = 8;
 /// Failures after which a person has to look: nine hours of them.
