@@ -13,9 +13,10 @@ pub use stripe::{Mode, Stripe, StripeError};
 
 use crate::app::App;
 use crate::customers::Customer;
-use crate::database::Connection;
+use crate::database::{Connection, Write};
 use crate::error::{Error, Result};
 use crate::ids::CustomerId;
+use crate::publisher;
 use stripe::{NewStripeCustomer, StripeCustomer, StripePaymentMethod};
 
 /// Whether a customer has a payment method that invoices are collected from.
@@ -113,4 +114,22 @@ async fn settle_default(
             .await?;
     }
     Ok(methods.into_iter().nth(chosen))
+}
+
+/// Notes from what a customer's invoices are collected, with what that means for access.
+async fn note_method(
+    app: &App,
+    tx: &mut Write,
+    customer: CustomerId,
+    method: Option<&StripePaymentMethod>,
+) -> Result<()> {
+    let could = has_payment_method(tx, customer).await?;
+    let label = method.map(StripePaymentMethod::label);
+    let noted = method.zip(label.as_deref());
+    let noted = noted.map(|(method, label)| (method.id.as_str(), label));
+    store::set_payment_method(tx, customer, noted).await?;
+    if could != method.is_some() {
+        publisher::customer_changed(app, tx, customer).await?;
+    }
+    Ok(())
 }

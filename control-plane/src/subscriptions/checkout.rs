@@ -3,7 +3,7 @@
 use tollgate_engine::slug::Slug;
 
 use super::document::{Timing, Wish};
-use super::{Loader, Status, Subscription, lifecycle, store};
+use super::{Loader, Status, Subscription, lifecycle, payment, store};
 use crate::app::App;
 use crate::catalog::configuration;
 use crate::customers::Customer;
@@ -49,12 +49,13 @@ pub async fn begin(
 /// The free subscription that would give way to a new one, if there is one.
 ///
 /// # Errors
-/// 409 when the customer has a subscription that does not give way.
+/// 409 when the customer has a subscription that does not give way, or has not paid.
 pub async fn check_room(
     app: &App,
     connection: &mut Connection,
     customer: &Customer,
 ) -> Result<Option<Subscription>> {
+    payment::check_paid(connection, customer.id).await?;
     let several = configuration::load(connection)
         .await?
         .multiple_subscriptions_enabled;

@@ -9,8 +9,7 @@ use crate::database::Write;
 use crate::error::{Error, Result};
 use crate::ids::{CheckoutAttemptId, CheckoutId};
 use crate::payments::stripe::{StripeCheckoutSession, StripePaymentMethod, metadata};
-use crate::payments::{Prefer, Stripe, customer_of, settle_default, store as payments};
-use crate::publisher;
+use crate::payments::{Prefer, Stripe, customer_of, note_method, settle_default};
 use crate::subscriptions::{self, Order};
 
 /// How long after the last opening Stripe may still complete it.
@@ -146,7 +145,7 @@ async fn subscribe(
     if !still_open(&mut tx, checkout).await? {
         return Ok(());
     }
-    note_method(app, &mut tx, checkout, method).await?;
+    note_method(app, &mut tx, checkout.customer, Some(method)).await?;
     let customer = customers::find(&mut tx, &checkout.customer.to_string()).await?;
     let missing = || Error::internal(anyhow::anyhow!("a Checkout without its customer"));
     let customer = customer.ok_or_else(missing)?;
@@ -175,7 +174,7 @@ async fn fail(
     if !still_open(&mut tx, checkout).await? {
         return Ok(());
     }
-    note_method(app, &mut tx, checkout, method).await?;
+    note_method(app, &mut tx, checkout.customer, Some(method)).await?;
     let failed = Progress::Failed(error.code().to_owned());
     store::set_progress(&mut tx, checkout.id, &failed).await?;
     tx.commit().await?;
@@ -186,15 +185,4 @@ async fn fail(
 async fn still_open(tx: &mut Write, checkout: &Checkout) -> Result<bool> {
     let now = store::find(tx, checkout.id).await?;
     Ok(now.is_some_and(|now| now.progress == Progress::Open))
-}
-
-async fn note_method(
-    app: &App,
-    tx: &mut Write,
-    checkout: &Checkout,
-    method: &StripePaymentMethod,
-) -> Result<()> {
-    let label = method.label();
-    payments::set_payment_method(tx, checkout.customer, Some((&method.id, &label))).await?;
-    publisher::customer_changed(app, tx, checkout.customer).await
 }

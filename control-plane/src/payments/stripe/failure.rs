@@ -101,17 +101,6 @@ impl StripeError {
         self.refusal().is_some_and(|refusal| refusal.status == 402)
     }
 
-    /// Whether the customer must confirm the payment in person.
-    #[must_use]
-    pub fn requires_action(&self) -> bool {
-        let codes = [
-            "invoice_payment_intent_requires_action",
-            "authentication_required",
-        ];
-        let code = self.refusal().and_then(|refusal| refusal.code.as_deref());
-        code.is_some_and(|code| codes.contains(&code))
-    }
-
     /// Whether there is no such object.
     #[must_use]
     pub fn is_missing(&self) -> bool {

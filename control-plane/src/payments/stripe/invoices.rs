@@ -3,7 +3,7 @@
 use stripe_billing::invoice::{
     AddLinesInvoice, AddLinesInvoiceLines, CreateInvoice, CreateInvoiceAutomaticTax,
     CreateInvoicePendingInvoiceItemsBehavior, FinalizeInvoiceInvoice, ListInvoice, PayInvoice,
-    Period, RetrieveInvoice, VoidInvoiceInvoice,
+    Period, RetrieveInvoice,
 };
 use stripe_shared::{InvoiceCollectionMethod, InvoiceStatus};
 
@@ -145,22 +145,6 @@ impl Stripe {
         }
         let request = PayInvoice::new(invoice);
         self.post("invoices.pay", key, &request).await
-    }
-
-    /// Takes an issued invoice back.
-    ///
-    /// # Errors
-    /// When Stripe did not do it, or nobody knows.
-    pub async fn void_invoice(&self, key: &str, invoice: &str) -> Result<StripeInvoice> {
-        if self.doubt(key).await?.is_some() {
-            let found = self.get_invoice(invoice).await?;
-            if found.status == StripeInvoiceStatus::Void {
-                return Ok(found);
-            }
-            self.begin_anew(key).await?;
-        }
-        let request = VoidInvoiceInvoice::new(invoice);
-        self.post("invoices.void", key, &request).await
     }
 
     /// An invoice as it is now.

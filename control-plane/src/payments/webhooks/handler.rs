@@ -11,11 +11,11 @@ use crate::error::{Error, Result};
 use crate::invoicing;
 use crate::jobs::{Claim, Job};
 use crate::payments::stripe::StripeInvoice;
-use crate::payments::{Prefer, checkout, settle_default, store as payments};
+use crate::payments::{Prefer, checkout, note_method, settle_default, store as payments};
 use crate::publisher;
 
 /// Events looked at in one round.
-const EVENTS_PER_ROUND: i64 = 200;
+const EVENTS_PER_ROUND: i64 = 50;
 /// Objects read from Stripe at the same time.
 const OBJECTS_AT_ONCE: usize = 8;
 /// Failures after which a person has to look: nine hours of them.
@@ -241,14 +241,8 @@ impl EventHandler {
         };
         let act = act.id.to_string();
         let method = settle_default(stripe, &customer, prefer, &act).await?;
-        let label = method.as_ref().map(|method| method.label());
-        let noted = method
-            .as_ref()
-            .zip(label.as_ref())
-            .map(|(method, label)| (method.id.as_str(), label.as_str()));
         let mut tx = self.app.database.begin_write().await?;
-        payments::set_payment_method(&mut tx, known.customer, noted).await?;
-        publisher::customer_changed(&self.app, &mut tx, known.customer).await?;
+        note_method(&self.app, &mut tx, known.customer, method.as_ref()).await?;
         Ok(tx.commit().await?)
     }
 

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 pub use handler::EventHandler;
 pub use inbox::receive;
-pub use store::{oldest_pending, pending, remove_handled};
+pub use store::{pending, remove_handled};
 
 use crate::clock::MachineInstant;
 use crate::ids::StripeEventId;

@@ -149,10 +149,7 @@ pub async fn pending(connection: &mut Connection) -> Result<u64> {
 }
 
 /// When the oldest event came in that is to be handled.
-///
-/// # Errors
-/// When the database refuses.
-pub async fn oldest_pending(connection: &mut Connection) -> Result<Option<MachineInstant>> {
+pub(super) async fn oldest_pending(connection: &mut Connection) -> Result<Option<MachineInstant>> {
     let select = "SELECT MIN(received_at_ms) FROM stripe_events WHERE status = 'pending'";
     let oldest: Option<i64> = sqlx::query_scalar(select).fetch_one(connection).await?;
     Ok(oldest.map(MachineInstant::from_unix_ms))
