@@ -4,10 +4,13 @@ use std::net::{SocketAddr, ToSocketAddrs};
 
 use anyhow::{Context, Result, anyhow};
 use nix::unistd::Pid;
+use serde_json::json;
+use tempfile::NamedTempFile;
 
 use crate::control_plane::{ControlPlane, ControlPlaneOptions, FirstKey};
 use crate::envoy::{Envoy, EnvoyOptions};
 use crate::redis::{RedisOptions, RedisServer};
+use crate::stripe::{StripeOptions, StripeSimulator};
 use crate::upstream::Upstream;
 
 /// A running gateway and everything around it; gone when dropped.
@@ -16,7 +19,9 @@ pub struct Demo {
     envoy: Envoy,
     control_plane: ControlPlane,
     upstream: Upstream,
+    stripe: StripeSimulator,
     redis: Redis,
+    cookies: NamedTempFile,
 }
 
 /// The demo's Redis: its own, or the user's.
@@ -37,21 +42,34 @@ impl Demo {
             Err(_) => Redis::Own(RedisServer::start(RedisOptions::default())),
         };
         let upstream = Upstream::start();
+        let stripe = StripeSimulator::start(StripeOptions::default());
+        let mut environment = stripe.environment();
+        environment.push(("TOLLGATE_ENV".to_owned(), "sandbox".to_owned()));
         let control_plane = ControlPlane::start(ControlPlaneOptions {
             first_key: FirstKey::Made,
             database_url: std::env::var("DATABASE_URL").ok(),
+            environment,
             ..ControlPlaneOptions::new(redis.address())
         })
         .await;
         control_plane.wait_until_ready().await;
+        stripe.send_webhooks_to(&format!("{}/webhooks/stripe", control_plane.url()));
         let mut options = EnvoyOptions::new(upstream.address(), redis.address());
+        options.policy["sandbox"] = true.into();
+        options.policy["rules"] = json!([
+            {"match": {"path": "/healthz"}, "public": true},
+            {"match": {"path": "/v1/bulk"}, "meters": {"api_requests": 1000}},
+            {"match": {"pathPrefix": "/"}, "meters": {"api_requests": 1}},
+        ]);
         options.policy["responses"]["upgradeUrl"] = "https://example.com/plans".into();
         let envoy = Envoy::start(options).await;
         Ok(Self {
             envoy,
             control_plane,
             upstream,
+            stripe,
             redis,
+            cookies: NamedTempFile::new()?,
         })
     }
 
@@ -67,6 +85,9 @@ impl Demo {
             ("TOLLGATE", self.control_plane.url()),
             ("API", self.envoy.url()),
             ("ADMIN", format!("authorization: Bearer {key}")),
+            ("STRIPE", self.stripe.url()),
+            ("STRIPE_KEY", self.stripe.key().to_owned()),
+            ("COOKIES", self.cookies.path().display().to_string()),
             ("CONTROL_PLANE_PID", self.control_plane.pid().to_string()),
         ];
         if let Redis::Own(redis) = &self.redis {
@@ -99,13 +120,14 @@ impl Demo {
     #[must_use]
     pub fn addresses(&self) -> String {
         format!(
-            "API through Envoy   {}\ncontrol plane       {} (reference: {}/docs)\nEnvoy's admin port  {}\nRedis               {}\nupstream            http://{}",
+            "API through Envoy   {}\ncontrol plane       {} (reference: {}/docs)\nEnvoy's admin port  {}\nRedis               {}\nupstream            http://{}\nStripe, simulated   {}",
             self.envoy.url(),
             self.control_plane.url(),
             self.control_plane.url(),
             self.envoy.admin_url(),
             self.redis.address(),
             self.upstream.address(),
+            self.stripe.url(),
         )
     }
 

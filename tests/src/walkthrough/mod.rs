@@ -4,6 +4,7 @@
 //! so that each run prints the same.
 
 mod demo;
+mod money;
 mod script;
 mod steps;
 

@@ -222,10 +222,14 @@ fn is_variable(word: &str, before: &str) -> bool {
 }
 
 /// What stands before words that differ from run to run.
-const VARIABLE_AFTER: [&str; 7] = [
+const VARIABLE_AFTER: [&str; 11] = [
     "http://",
     "tg_test_",
     "tga_",
+    "cs_test_",
+    "bps_",
+    "/in_",
+    "\"claimToken\":\"",
     "\"lastCharacters\":\"",
     ";r=",
     ";t=",

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::{Demo, Failed, Script};
+use super::{Demo, Failed, Script, money};
 
 /// Walks through the product's main job.
 ///
@@ -16,7 +16,8 @@ pub async fn walk<W: Write>(demo: &mut Demo, script: &mut Script<W>) -> Result<(
     move_up(script)?;
     revoke(script)?;
     survive_without_control_plane(demo, script).await?;
-    survive_without_redis(demo, script)
+    survive_without_redis(demo, script)?;
+    money::walk(script)
 }
 
 fn sell<W: Write>(script: &mut Script<W>) -> Result<(), Failed> {
@@ -24,7 +25,7 @@ fn sell<W: Write>(script: &mut Script<W>) -> Result<(), Failed> {
     script.show("TOLLGATE");
     script.show("API");
     script.show("ADMIN");
-    script.say("# What is sold: two meters with their features, and two plans.");
+    script.say("# What is sold: two meters with their features, and four plans.");
     script.run(
         r#"for kind in meters features plans; do for file in tests/demo/$kind/*.json; do curl -s -o /dev/null -w "%{http_code} $file\n" -H "$ADMIN" $TOLLGATE/v1/$kind --json @$file; done; done"#,
         &[
@@ -33,12 +34,14 @@ fn sell<W: Write>(script: &mut Script<W>) -> Result<(), Failed> {
             "201 tests/demo/features/api_requests.json",
             "201 tests/demo/features/tokens.json",
             "201 tests/demo/plans/free.json",
+            "201 tests/demo/plans/pro.json",
+            "201 tests/demo/plans/starter.json",
             "201 tests/demo/plans/tiny.json",
         ],
     )?;
     script.run(
-        r#"for plan in free tiny; do curl -s -o /dev/null -w "%{http_code} $plan\n" -X POST -H "$ADMIN" $TOLLGATE/v1/plans/$plan/publish; done"#,
-        &["200 free", "200 tiny"],
+        r#"for plan in free tiny starter pro; do curl -s -o /dev/null -w "%{http_code} $plan\n" -X POST -H "$ADMIN" $TOLLGATE/v1/plans/$plan/publish; done"#,
+        &["200 free", "200 tiny", "200 starter", "200 pro"],
     )?;
     Ok(())
 }
@@ -180,10 +183,10 @@ fn survive_without_redis<W: Write>(demo: &mut Demo, script: &mut Script<W>) -> R
 }
 
 /// The command that posts a document.
-fn create(path: &str, document: &str) -> String {
+pub(super) fn create(path: &str, document: &str) -> String {
     format!(r#"curl -s -H "$ADMIN" $TOLLGATE/v1/{path} --json '{document}'"#)
 }
 
-fn usage(subscription: &str) -> String {
+pub(super) fn usage(subscription: &str) -> String {
     format!(r#"curl -s -H "$ADMIN" $TOLLGATE/v1/subscriptions/{subscription}/usage"#)
 }
