@@ -68,26 +68,30 @@ impl World {
             control_plane,
             _redis: redis,
         };
-        world.sell().await;
+        world.fill().await;
         world
     }
 
-    async fn sell(&self) {
+    async fn fill(&self) {
         let meter = json!({"slug": "api_requests", "name": "API requests", "eventType": "request", "aggregation": "SUM", "valueProperty": "$.units"});
         self.control_plane.post("/v1/meters", &meter).await;
         let feature =
             json!({"key": "api_requests", "name": "API requests", "meterSlug": "api_requests"});
         self.control_plane.post("/v1/features", &feature).await;
+        self.sell("starter", "29.00").await;
+    }
+
+    /// Publishes a plan with a monthly fee in advance.
+    pub async fn sell(&self, plan: &str, fee: &str) {
         let card = json!({"type": "flat_fee", "key": "api_requests", "name": "API requests", "featureKey": "api_requests",
-            "billingCadence": "P1M", "price": {"type": "flat", "amount": "29.00", "paymentTerm": "in_advance"},
+            "billingCadence": "P1M", "price": {"type": "flat", "amount": fee, "paymentTerm": "in_advance"},
             "entitlementTemplate": {"type": "metered", "issueAfterReset": 10_000, "isSoftLimit": false}});
         let phase =
             json!({"key": "default", "name": "Default", "duration": null, "rateCards": [card]});
-        let plan = json!({"key": "starter", "name": "Starter", "currency": "USD", "billingCadence": "P1M", "phases": [phase]});
-        self.control_plane.post("/v1/plans", &plan).await;
-        self.control_plane
-            .post("/v1/plans/starter/publish", &json!({}))
-            .await;
+        let document = json!({"key": plan, "name": plan, "currency": "USD", "billingCadence": "P1M", "phases": [phase]});
+        self.control_plane.post("/v1/plans", &document).await;
+        let path = format!("/v1/plans/{plan}/publish");
+        self.control_plane.post(&path, &json!({})).await;
     }
 
     /// A new customer.
