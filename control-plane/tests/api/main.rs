@@ -42,5 +42,6 @@ mod serving;
 mod shop;
 mod storage;
 mod subscriptions;
+mod telling;
 mod till;
 mod webhooks;
