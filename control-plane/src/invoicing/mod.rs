@@ -33,7 +33,7 @@ pub use schedules::{
     subscription_took_effect,
 };
 pub use state::{apply, standing};
-pub use store::{count_issued_since, unsettled};
+pub use store::{count_issued_since, overdue, unsettled};
 
 use crate::catalog::currency::Currency;
 use crate::clock::BusinessInstant;

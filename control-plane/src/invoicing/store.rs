@@ -312,6 +312,23 @@ pub(super) async fn list(
     rows.into_iter().map(Invoice::try_from).collect()
 }
 
+/// The oldest invoice of a subscription that could not be collected, if there is one.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn overdue(
+    connection: &mut Connection,
+    subscription: SubscriptionId,
+) -> Result<Option<Invoice>> {
+    let select = "SELECT * FROM invoices WHERE subscription_id = $1 AND status = 'failed'
+         ORDER BY id LIMIT 1";
+    let row: Option<Row> = sqlx::query_as(select)
+        .bind(subscription.to_string())
+        .fetch_optional(connection)
+        .await?;
+    row.map(Invoice::try_from).transpose()
+}
+
 /// Invoices that Stripe may still say something new of, the longest unchanged first.
 ///
 /// # Errors

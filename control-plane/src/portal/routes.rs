@@ -74,7 +74,7 @@ pub async fn show_success(
             .text("Get your API key now. It is shown only once, so have a safe place for it ready.")
             .button("Show my API key", &format!("/portal/checkout/{}/claim", checkout.id)),
     };
-    onward(page, &checkout).into_response()
+    onward(&app, page, &checkout).await.into_response()
 }
 
 /// Where Stripe sends the customer who gives up.
@@ -140,7 +140,7 @@ pub async fn claim_key(
         "Keep it in a safe place: it is not shown again.",
         issued.secret.expose(),
     );
-    onward(page, &checkout).into_response()
+    onward(&app, page, &checkout).await.into_response()
 }
 
 async fn claim_by_document(app: &App, checkout: &str, request: Request) -> Result<Response> {
@@ -156,8 +156,20 @@ async fn claim_by_document(app: &App, checkout: &str, request: Request) -> Resul
     Ok(response)
 }
 
-/// The page with a way on to where the operator wants the customer to go.
-fn onward(page: Page, checkout: &Checkout) -> Page {
+/// The page with the way on: to what is left to pay, and to where the operator wants the customer to go.
+async fn onward(app: &App, page: Page, checkout: &Checkout) -> Page {
+    let owed = checkout::payment_page(app, checkout).await;
+    let page = match owed {
+        Ok(Some(url)) => page
+            .text("Your first payment did not go through yet. Your API key works once it has.")
+            .link("Pay the first invoice", &url),
+        Ok(None) => page,
+        Err(error) => {
+            // A key that was made must be shown all the same.
+            observe::log(&error);
+            page
+        }
+    };
     match (&checkout.success_url, &checkout.progress) {
         (Some(url), Progress::Completed(_)) => page.link("Continue", url),
         _ => page,

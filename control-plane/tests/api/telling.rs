@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use axum::http::{Method, header};
 use serde_json::{Value, json};
 
 use crate::both_databases;
+use crate::checkouts::browse;
 use crate::shop::{self, text};
 use crate::stripe::{Fault, Stripe, bring, event, handle, reconcile, sign, tell};
-use crate::till::{PAYS, Till, fee, sell};
+use crate::till::{ATTACHES_AND_FAILS, PAYS, Till, fee, sell};
 use crate::world::{TestDatabase, World};
 
 /// A customer whose renewal is issued and paid in Stripe, and nobody has told us.
@@ -91,6 +93,28 @@ both_databases! {
         assert_eq!(till.summary().await, ["first paid 29.00", "recurring paid 29.00"]);
         reconcile(&till.world).await;
         assert_eq!(till.stripe.charges().len(), 2);
+    }
+
+    async fn a_first_payment_that_fails_leads_to_the_page_where_it_can_be_made(database: TestDatabase) {
+        let till = Till::open(database).await;
+        let world = &till.world;
+        shop::customer(world, "acme").await;
+        let document = json!({"plan": "starter", "customer": "acme"});
+        let made = world.post("/v1/checkout-sessions", &document).await.expect(201);
+        let path = format!("/portal/checkout/{}", text(&made["id"]));
+        let page = browse(world, Method::GET, &path, "").await;
+        let location = page.headers[header::LOCATION].to_str().unwrap();
+        till.stripe.enter_card(location, ATTACHES_AND_FAILS).await;
+        let success = async || browse(world, Method::GET, &format!("{path}/success"), "").await;
+        assert!(success().await.text.contains("You are subscribed"));
+        till.settle().await;
+        let failed = till.invoices().await.remove(0);
+        let page = success().await.text;
+        let link = text(&failed["hostedInvoiceUrl"]);
+        assert!(page.contains(&format!("href=\"{link}\"")), "{page}");
+        till.stripe.enter_card(link, PAYS).await;
+        till.hear().await;
+        assert!(!success().await.text.contains("Pay the first invoice"));
     }
 
     async fn what_may_not_be_read_is_taken_from_what_was_told_last(database: TestDatabase) {

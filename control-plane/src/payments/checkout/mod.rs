@@ -23,7 +23,7 @@ pub use claim::{Claimed, claim};
 pub use completion::{complete_by_stripe, look_up_open};
 pub(crate) use document::is_web_url;
 pub use document::{CheckoutDocument, CheckoutView, NewCheckout};
-pub use opening::{Opened, look, open};
+pub use opening::{Opened, look, open, payment_page};
 
 use crate::app::App;
 use crate::catalog::currency::Currency;

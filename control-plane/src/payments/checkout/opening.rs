@@ -8,6 +8,7 @@ use crate::app::App;
 use crate::customers;
 use crate::error::{Error, Result};
 use crate::ids::CheckoutAttemptId;
+use crate::invoicing;
 use crate::payments::ensure_customer;
 use crate::payments::stripe::NewStripeCheckout;
 
@@ -108,4 +109,17 @@ pub async fn look(app: &App, id: &str) -> Result<Checkout> {
         tracing::warn!(%error, checkout = %checkout.id, "could not look a Checkout up");
     }
     required(&mut *app.database.read().await?, id).await
+}
+
+/// Where the customer can pay what could not be collected at once, if anything: the bank may want to
+/// ask in person.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn payment_page(app: &App, checkout: &Checkout) -> Result<Option<String>> {
+    let Progress::Completed(subscription) = checkout.progress else {
+        return Ok(None);
+    };
+    let overdue = invoicing::overdue(&mut *app.database.read().await?, subscription).await?;
+    Ok(overdue.and_then(|invoice| invoice.hosted_url))
 }
