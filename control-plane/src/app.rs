@@ -231,7 +231,7 @@ impl std::fmt::Debug for Redis {
 }
 
 impl Redis {
-    fn new(config: &RedisConfig) -> redis::RedisResult<Self> {
+    pub(crate) fn new(config: &RedisConfig) -> redis::RedisResult<Self> {
         let patience = Duration::from_millis(config.timeout_ms.into());
         let settings = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(patience))

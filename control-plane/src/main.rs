@@ -11,7 +11,7 @@ use tollgate::app::{App, Role, Server};
 use tollgate::clock::Clock;
 use tollgate::config::{self, Config, ConfigError};
 use tollgate::database::Database;
-use tollgate::telemetry;
+use tollgate::{doctor, telemetry};
 
 /// Exit status for input that is wrong, as clap uses it too.
 const BAD_INPUT: u8 = 2;
@@ -44,6 +44,12 @@ enum Command {
         #[arg(long)]
         defaults: bool,
     },
+    /// Looks for what must not be in the database and in Redis; exit status 1 when anything is.
+    Doctor {
+        /// Prints one JSON document.
+        #[arg(long)]
+        json: bool,
+    },
     /// Asks a running control plane whether it is ready.
     Healthcheck {
         /// Its address; the configured one when left out.
@@ -56,7 +62,7 @@ enum Command {
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let failed = match run(arguments).await {
-        Ok(()) => return ExitCode::SUCCESS,
+        Ok(status) => return status,
         Err(failed) => failed,
     };
     eprintln!("tollgate: {failed:#}");
@@ -66,28 +72,28 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(arguments: Arguments) -> anyhow::Result<()> {
+async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let load = || Config::load(arguments.config.as_deref(), std::env::vars());
     match arguments.command {
-        Command::Serve { roles } => serve(load()?, &roles).await,
-        Command::Migrate => migrate(&load()?).await,
+        Command::Serve { roles } => serve(load()?, &roles).await?,
+        Command::Migrate => migrate(&load()?).await?,
+        Command::Doctor { json } => return doctor(&load()?, json).await,
         Command::CheckConfig { defaults: true } => {
             print!("{}", config::DEFAULTS);
-            Ok(())
         }
         Command::CheckConfig { defaults: false } => {
             load()?;
             println!("the configuration is valid");
-            Ok(())
         }
         Command::Healthcheck { url } => {
             let url = match url {
                 Some(url) => url,
                 None => format!("http://{}", load()?.server.listen),
             };
-            healthcheck(&url).await
+            healthcheck(&url).await?;
         }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn serve(config: Config, roles: &[Role]) -> anyhow::Result<()> {
@@ -112,6 +118,21 @@ async fn migrate(config: &Config) -> anyhow::Result<()> {
     database.close().await;
     println!("the schema is up to date");
     Ok(())
+}
+
+async fn doctor(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
+    let database = Database::connect(&config.database).await?;
+    let diagnosis = doctor::examine(&database, config).await?;
+    database.close().await;
+    if json {
+        println!("{}", serde_json::to_string(&diagnosis)?);
+    } else {
+        print!("{diagnosis}");
+    }
+    match diagnosis.findings.is_empty() {
+        true => Ok(ExitCode::SUCCESS),
+        false => Ok(ExitCode::FAILURE),
+    }
 }
 
 async fn healthcheck(url: &str) -> anyhow::Result<()> {

@@ -8,7 +8,7 @@ use tollgate_engine::contract::{Names, Script};
 use tollgate_engine::limits::CHANGES_KEPT_MAX;
 
 use super::document::{access_document, key_document};
-use crate::app::App;
+use crate::app::{App, Redis};
 use crate::clock::{BusinessInstant, MachineInstant};
 use crate::keys::StoredKey;
 use crate::payments::grace::Block;
@@ -58,9 +58,15 @@ impl Edge {
     /// The part of the application's Redis under the configured prefix.
     #[must_use]
     pub fn new(app: &App) -> Self {
+        Self::on(&app.redis, &app.config.redis.prefix)
+    }
+
+    /// The part of a Redis under a prefix.
+    #[must_use]
+    pub fn on(redis: &Redis, prefix: &str) -> Self {
         Self {
-            connection: app.redis.connection(),
-            names: Names::new(&app.config.redis.prefix),
+            connection: redis.connection(),
+            names: Names::new(prefix),
         }
     }
 

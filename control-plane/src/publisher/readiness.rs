@@ -5,13 +5,15 @@ use std::time::Duration;
 use super::PUBLISH;
 use super::edge::{Edge, Readiness};
 use super::store;
+use crate::app::Redis;
 use crate::clock::MachineInstant;
+use crate::config::RedisConfig;
 use crate::database::Database;
 use crate::health::NotReady;
 use crate::outbox;
 
 /// What Redis must do when its memory is full: refuse, since nothing in it may be dropped.
-const POLICY: &str = "noeviction";
+pub const POLICY: &str = "noeviction";
 /// How long a change may wait to be written.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -39,6 +41,15 @@ pub async fn check_store(edge: &Edge, database: &Database) -> Result<(), NotRead
         }
         (Readiness::Ready, Some(_)) => Ok(()),
     }
+}
+
+/// What Redis does when its memory is full; nothing when it does not answer.
+pub async fn policy_of(config: &RedisConfig) -> Option<String> {
+    let redis = Redis::new(config).ok()?;
+    Edge::on(&redis, &config.prefix)
+        .maxmemory_policy()
+        .await
+        .ok()
 }
 
 /// Whether documents are written soon after they change.

@@ -23,6 +23,7 @@ mod claims;
 mod collecting;
 mod configuration;
 mod customers;
+mod doctor;
 mod documents;
 mod edge;
 mod grace;

@@ -84,6 +84,7 @@ async fn check(till: &Till, greatest: i64) {
         .map(|charge| charge.amount)
         .sum();
     assert_eq!(theirs, till.number(paid).await);
+    till.assert_sound().await;
     let ids: Vec<Value> = till.invoices().await;
     assert_eq!(ids.len(), till.stripe.objects("invoice").len());
 }

@@ -10,7 +10,7 @@ use reqwest::Client;
 use serde_json::{Value, json};
 
 use crate::both_databases;
-use crate::world::{ADMIN_KEY, TestDatabase};
+use crate::world::{ADMIN_KEY, TestDatabase, World};
 
 fn command(database: &TestDatabase) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
@@ -142,6 +142,29 @@ both_databases! {
         let told = Command::new("sh").args(["-c", "kill -TERM $0", &id]).status().unwrap();
         assert!(told.success());
         assert!(process.child.wait().unwrap().success());
+    }
+
+    async fn the_doctor_ends_with_what_it_finds(database: TestDatabase) {
+        assert!(run(&database, &["migrate"]).status.success());
+        let sound = run(&database, &["doctor"]);
+        assert_eq!(sound.status.code(), Some(0));
+        let said = String::from_utf8(sound.stdout).unwrap();
+        assert_eq!(said, "checked B2 B3 B4 B6 B7 B8 B10: nothing found\n");
+        let world = World::new(database.clone()).await;
+        let fault = "INSERT INTO sandbox_clock (id, lead_ms, stepped_ms) VALUES (1, 5, 0)";
+        let mut tx = world.app.database.begin_write().await.unwrap();
+        sqlx::query(fault).execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
+        let found = run(&database, &["doctor"]);
+        assert_eq!(found.status.code(), Some(1));
+        let said = String::from_utf8(found.stdout).unwrap();
+        assert!(said.starts_with("B10 time_of_a_sandbox clock: "), "{said}");
+        assert!(said.ends_with("checked B2 B3 B4 B6 B7 B8 B10: 1 violation found\n"), "{said}");
+        let found = run(&database, &["doctor", "--json"]);
+        assert_eq!(found.status.code(), Some(1));
+        let document: Value = serde_json::from_slice(&found.stdout).unwrap();
+        assert_eq!(document["checked"].as_array().unwrap().len(), 7);
+        assert_eq!(document["findings"][0]["code"], "time_of_a_sandbox");
     }
 }
 

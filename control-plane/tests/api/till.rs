@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::http::{Method, header};
 use serde_json::{Value, json};
 use tollgate::clock::{BusinessInstant, Clock};
+use tollgate::doctor;
 use tollgate::ids::WorkerId;
 use tollgate::invoicing;
 use tollgate::invoicing::billing::Billing;
@@ -179,6 +180,22 @@ impl Till {
              SET units = usage_windows.units + excluded.units"
         );
         self.execute(sql).await;
+        let sql = format!(
+            "INSERT INTO usage_counters
+                 (chain_id, epoch, meter, start_ms, generation, late_generation, hour, api_key, units)
+             SELECT chain_id, epoch, 'calls', {start}, 1, 0, 0, 'key_0', {milli}
+             FROM subscriptions WHERE id = '{id}'
+             ON CONFLICT (chain_id, epoch, meter, start_ms, generation, late_generation, hour, api_key)
+             DO UPDATE SET units = usage_counters.units + excluded.units"
+        );
+        self.execute(sql).await;
+    }
+
+    /// Fails where anything is in the database that must not be.
+    pub async fn assert_sound(&self) {
+        let app = &self.world.app;
+        let diagnosis = doctor::examine(&app.database, &app.config).await.unwrap();
+        assert!(diagnosis.findings.is_empty(), "{diagnosis}");
     }
 
     pub async fn execute(&self, sql: String) {

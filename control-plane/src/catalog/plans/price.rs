@@ -84,6 +84,13 @@ impl RateCard {
         }
     }
 
+    /// Whether it charges what is used of its feature.
+    #[must_use]
+    pub fn charges_usage(&self) -> bool {
+        let price = self.price.as_ref().filter(|price| !price.is_zero());
+        matches!(price, Some(Price::Graduated { .. }))
+    }
+
     /// Whether it ever charges anything.
     #[must_use]
     pub fn is_billed(&self) -> bool {
