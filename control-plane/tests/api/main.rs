@@ -37,6 +37,7 @@ mod openapi;
 mod plans;
 mod process;
 mod publishing;
+mod renewals;
 mod requests;
 mod sandbox;
 mod serving;

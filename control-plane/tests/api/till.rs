@@ -263,11 +263,19 @@ pub fn fee(amount: &str) -> Value {
 
 /// Publishes a plan of one phase.
 pub async fn sell(world: &World, key: &str, cards: Value) {
-    let plan = json!({
+    let phases = json!([{"key": "default", "name": "Default", "rateCards": cards}]);
+    sell_with(world, key, json!({"phases": phases})).await;
+}
+
+/// Publishes a plan with these fields.
+pub async fn sell_with(world: &World, key: &str, fields: Value) {
+    let mut plan = json!({
         "key": key, "name": key, "currency": "USD", "billingCadence": "P1M",
         "proRatingConfig": {"enabled": true},
-        "phases": [{"key": "default", "name": "Default", "rateCards": cards}],
     });
+    for (field, value) in fields.as_object().unwrap() {
+        plan[field] = value.clone();
+    }
     let draft = world.post("/v1/plans", &plan).await.expect(201);
     shop::publish(world, &draft).await;
 }
