@@ -32,6 +32,7 @@ CREATE TABLE invoices (
 );
 CREATE INDEX invoices_by_customer ON invoices (customer_id, id);
 CREATE INDEX invoices_by_chain ON invoices (chain_id, status);
+CREATE INDEX invoices_by_status ON invoices (status, id);
 
 CREATE TABLE invoice_lines (
     -- {subscription}/{phase}/{rateCard}/v{n}/{periodStart}/{lineId}/{part}/{correction}

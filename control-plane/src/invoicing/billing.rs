@@ -7,7 +7,7 @@ use tokio::sync::Mutex;
 use super::assembly::{self, Occasion};
 use super::charges::next_boundary;
 use super::schedules::{self, Due, Schedule};
-use super::{InvoiceKind, Part, late};
+use super::{InvoiceKind, InvoiceStatus, Part, late, store};
 use crate::app::App;
 use crate::clock::Stopwatch;
 use crate::database::Write;
@@ -19,7 +19,7 @@ use crate::usage::{self, LastDrain};
 
 /// Subscriptions looked at in one go.
 const SUBSCRIPTIONS_PER_ROUND: i64 = 100;
-/// How often to look for late usage that no other invoice will hold.
+/// How often to look for late usage that no other invoice will hold, and to count what is not paid.
 const LATE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Assembles invoices at their boundaries, each in one transaction with its schedule.
@@ -65,6 +65,7 @@ impl Billing {
             return Ok(());
         }
         *looked = Some(Stopwatch::start());
+        self.measure().await?;
         loop {
             let now = self.app.clock.business_now();
             let due = late::due(&mut *self.app.database.read().await?, now).await?;
@@ -75,6 +76,17 @@ impl Billing {
             late::bill(&self.app, &mut tx, customer).await?;
             claim.commit(tx).await?;
         }
+    }
+
+    /// Shows how many invoices are at which place on their way.
+    async fn measure(&self) -> anyhow::Result<()> {
+        use InvoiceStatus::{Draft, Failed, Open, Pushing, Uncollectible};
+        let mut reader = self.app.database.read().await?;
+        for status in [Draft, Pushing, Open, Failed, Uncollectible] {
+            let count = store::count(&mut reader, status).await?;
+            metrics::gauge!("tollgate_invoices", "status" => status.name()).set(count as f64);
+        }
+        Ok(())
     }
 }
 

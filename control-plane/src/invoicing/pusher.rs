@@ -350,3 +350,6 @@ fn split(line: NewStripeLine) -> impl Iterator<Item = NewStripeLine> {
         ..line.clone()
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -288,6 +288,15 @@ pub(super) async fn statuses(
     rows.collect()
 }
 
+/// How many invoices with this status there are.
+pub(super) async fn count(connection: &mut Connection, status: InvoiceStatus) -> Result<i64> {
+    let count = sqlx::query_scalar("SELECT COUNT(*) FROM invoices WHERE status = $1")
+        .bind(status.name())
+        .fetch_one(connection)
+        .await?;
+    Ok(count)
+}
+
 /// Invoices, the newest first; an empty customer, subscription or status stands for any.
 pub(super) async fn list(
     connection: &mut Connection,

@@ -2,12 +2,13 @@
 
 use serde_json::{Value, json};
 
+use crate::both_databases;
 use crate::shop::{self, act, text};
 use crate::till::{PAYS, Till, fee, sell};
 use crate::world::TestDatabase;
 
 const PLANS: [(&str, i64); 3] = [("starter", 2_900), ("pro", 9_900), ("large", 49_000)];
-const STEPS: usize = 10;
+const STEPS: usize = 16;
 
 /// Numbers that look random and are the same in each run.
 struct Numbers(u64);
@@ -22,9 +23,9 @@ impl Numbers {
     }
 }
 
-async fn live_through(seed: u64) {
+async fn live_through(seed: u64, database: TestDatabase) {
     let mut numbers = Numbers(seed);
-    let till = Till::open(TestDatabase::sqlite()).await;
+    let till = Till::open(database).await;
     sell(&till.world, "large", json!([fee("490.00")])).await;
     shop::order(&till.world, &["free", "starter", "pro", "large"]).await;
     let mut current = till.check_out("acme", PLANS[0].0, PAYS).await;
@@ -89,9 +90,9 @@ async fn check(till: &Till, greatest: i64) {
     assert_eq!(ids.len(), till.stripe.objects("invoice").len());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn no_sequence_of_changes_gives_more_back_than_was_paid() {
-    for seed in 0..4 {
-        live_through(seed).await;
+both_databases! {
+    async fn no_sequence_of_changes_gives_more_back_than_was_paid(database: TestDatabase) {
+        let seed = u64::from(database.url.starts_with("sqlite"));
+        live_through(seed, database).await;
     }
 }
