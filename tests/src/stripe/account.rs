@@ -3,18 +3,17 @@
 use serde_json::{Value, json};
 
 use super::customers::extend;
-use super::form::Node;
 use super::objects::{merge_metadata, set_texts, text};
 use super::refusal::Refusal;
-use super::world::{ACCOUNT, Call, VERSION, World};
+use super::world::{ACCOUNT, Call, Mode, VERSION, World};
 
 /// `GET /v1/account`
 pub fn retrieve(world: &mut World, _: &Call) -> Result<Value, Refusal> {
-    let mode = world.mode == super::world::Mode::Live;
+    let payouts_enabled = world.mode == Mode::Live;
     Ok(json!({
         "id": ACCOUNT, "object": "account", "business_type": "company", "charges_enabled": true, "country": "US",
         "created": 1_700_000_000, "default_currency": "usd", "details_submitted": true, "email": null,
-        "metadata": {}, "payouts_enabled": mode, "type": "standard",
+        "metadata": {}, "payouts_enabled": payouts_enabled, "type": "standard",
     }))
 }
 
@@ -45,10 +44,7 @@ pub fn open_portal(world: &mut World, call: &Call) -> Result<Value, Refusal> {
 /// `POST /v1/webhook_endpoints`
 pub fn create_endpoint(world: &mut World, call: &Call) -> Result<Value, Refusal> {
     let kinds = call.form.entries("enabled_events");
-    let kinds: Vec<&str> = kinds
-        .iter()
-        .filter_map(|(_, kind)| kind.text_of())
-        .collect();
+    let kinds: Vec<&str> = kinds.iter().filter_map(|(_, kind)| kind.value()).collect();
     let url = call.form.text("url").unwrap_or_default();
     if call
         .form
@@ -105,10 +101,7 @@ pub fn update_endpoint(world: &mut World, call: &Call) -> Result<Value, Refusal>
     merge_metadata(&mut endpoint, call.form, "metadata");
     if call.form.get("enabled_events").is_some() {
         let kinds = call.form.entries("enabled_events");
-        endpoint["enabled_events"] = kinds
-            .iter()
-            .filter_map(|(_, kind)| kind.text_of())
-            .collect();
+        endpoint["enabled_events"] = kinds.iter().filter_map(|(_, kind)| kind.value()).collect();
     }
     if let Some(disabled) = call.form.boolean("disabled") {
         endpoint["status"] = json!(if disabled { "disabled" } else { "enabled" });
@@ -147,7 +140,7 @@ pub fn list_events(world: &mut World, call: &Call) -> Result<Value, Refusal> {
     let kinds = call.form.entries("types");
     let kinds: Vec<&str> = kinds
         .iter()
-        .filter_map(|(_, kind)| kind.text_of())
+        .filter_map(|(_, kind)| kind.value())
         .chain(call.form.text("type"))
         .collect();
     let fits = |event: &Value| {
@@ -162,16 +155,5 @@ pub fn matches(pattern: &str, kind: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(beginning) => kind.starts_with(beginning),
         None => kind == pattern,
-    }
-}
-
-impl Node {
-    /// The value, if it is one.
-    #[must_use]
-    pub fn text_of(&self) -> Option<&str> {
-        match self {
-            Self::Text(text) => Some(text),
-            Self::Hash(_) => None,
-        }
     }
 }

@@ -1,5 +1,7 @@
 //! The test cards of Stripe's documentation: what each does when it is saved and when it is charged later.
 
+use Reaction::{Accepts, Declines, WantsAuthentication};
+
 use super::refusal::Refusal;
 
 /// A test card.
@@ -36,8 +38,6 @@ pub const AUTHENTICATES_ONCE: &str = "4000002500003155";
 pub const DECLINED: &str = "4000000000000002";
 /// Has no funds.
 pub const NO_FUNDS: &str = "4000000000009995";
-
-use Reaction::{Accepts, Declines, WantsAuthentication};
 
 /// All cards that the simulator knows.
 pub const CARDS: [Card; 7] = [

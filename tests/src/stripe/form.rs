@@ -72,13 +72,19 @@ impl Node {
         })
     }
 
-    /// The value at this place.
+    /// The value, if it is one.
     #[must_use]
-    pub fn text(&self, place: &str) -> Option<&str> {
-        match self.get(place)? {
+    pub fn value(&self) -> Option<&str> {
+        match self {
             Self::Text(text) => Some(text),
             Self::Hash(_) => None,
         }
+    }
+
+    /// The value at this place.
+    #[must_use]
+    pub fn text(&self, place: &str) -> Option<&str> {
+        self.get(place)?.value()
     }
 
     /// The number at this place.

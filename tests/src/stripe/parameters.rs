@@ -35,8 +35,6 @@ pub enum Kind {
     Integer,
     /// `true` or `false`.
     Boolean,
-    /// A decimal number with at most 12 places.
-    Decimal,
     /// Three lower-case letters.
     Currency,
     /// At most 50 texts by name.
@@ -136,7 +134,6 @@ fn named(word: &str) -> Kind {
     match word {
         "int" => Kind::Integer,
         "bool" => Kind::Boolean,
-        "dec" => Kind::Decimal,
         "cur" => Kind::Currency,
         "meta" => Kind::Metadata,
         "range" => Kind::Range,
@@ -249,7 +246,6 @@ fn check_text(text: &str, kind: &Kind, place: &str) -> Result<(), Refusal> {
         ),
         Kind::Integer | Kind::Range => (text.parse::<i64>().is_ok(), "integer".to_owned()),
         Kind::Boolean => (matches!(text, "true" | "false"), "boolean".to_owned()),
-        Kind::Decimal => (is_decimal(text), "decimal".to_owned()),
         Kind::Currency => (is_currency(text), "currency".to_owned()),
         Kind::Choice(words) => (
             words.iter().any(|word| word == text),
@@ -269,13 +265,4 @@ fn check_text(text: &str, kind: &Kind, place: &str) -> Result<(), Refusal> {
 
 fn is_currency(text: &str) -> bool {
     text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_lowercase())
-}
-
-fn is_decimal(text: &str) -> bool {
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let unsigned = text.strip_prefix('-').unwrap_or(text);
-    match unsigned.split_once('.') {
-        Some((whole, places)) => digits(whole) && digits(places) && places.len() <= 12,
-        None => digits(unsigned),
-    }
 }

@@ -72,7 +72,6 @@ fn samples_of(kind: &Kind, name: &str) -> Vec<String> {
         Kind::Text(length) => vec![format!("{name}={}", word(name, *length))],
         Kind::Integer | Kind::Range => vec![format!("{name}=1")],
         Kind::Boolean => vec![format!("{name}=true")],
-        Kind::Decimal => vec![format!("{name}=1.5")],
         Kind::Currency => vec![format!("{name}=usd")],
         Kind::Metadata => vec![format!("{name}[key]=value")],
         Kind::Choice(words) => vec![format!("{name}={}", words[0])],
