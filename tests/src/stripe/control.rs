@@ -8,10 +8,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::account::add_endpoint;
-use super::collection;
 use super::faults::{RequestFault, WebhookFault};
+use super::form::Node;
 use super::objects::text;
+use super::refusal::Refusal;
 use super::server::{Asked, Simulator, response};
+use super::world::{Call, World};
+use super::{collection, invoices};
 
 /// Answers what a test or a person asks of the simulator itself.
 pub fn answer(simulator: &Simulator, asked: &Asked) -> Response<Body> {
@@ -43,6 +46,10 @@ pub fn answer(simulator: &Simulator, asked: &Asked) -> Response<Body> {
             collection::collect(&mut simulator.world(), invoice);
             Ok(Value::Null)
         }
+        ("POST", ["invoices", invoice, "void"]) => by_hand(simulator, invoice, invoices::void),
+        ("POST", ["invoices", invoice, "mark_uncollectible"]) => {
+            by_hand(simulator, invoice, invoices::mark_uncollectible)
+        }
         ("POST", ["events", event, "send"]) => send_again(simulator, event),
         ("GET", ["attempts"]) => Ok(json!(&*simulator.attempts())),
         ("GET", ["charges"]) => Ok(json!(&simulator.world().charges)),
@@ -69,6 +76,21 @@ pub fn answer(simulator: &Simulator, asked: &Asked) -> Response<Body> {
 
 fn read<T: DeserializeOwned>(asked: &Asked) -> Result<T, String> {
     serde_json::from_str(&asked.body).map_err(|error| error.to_string())
+}
+
+/// What a person does to an invoice in Stripe's dashboard.
+fn by_hand(
+    simulator: &Simulator,
+    invoice: &str,
+    step: fn(&mut World, &Call) -> Result<Value, Refusal>,
+) -> Result<Value, String> {
+    let call = Call {
+        path: "",
+        ids: vec![invoice],
+        form: &Node::Hash(Vec::new()),
+    };
+    let done = step(&mut simulator.world(), &call);
+    done.map_err(|refusal| refusal.message().to_owned())
 }
 
 /// Delivers an event once more to every endpoint, as Stripe's dashboard can.

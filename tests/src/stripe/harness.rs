@@ -209,6 +209,16 @@ impl StripeSimulator {
         self.page(reqwest::Method::POST, &path, &[]).await;
     }
 
+    /// Has a person void an open invoice (`void`) or give it up (`mark_uncollectible`) in Stripe's dashboard.
+    ///
+    /// # Panics
+    /// When it is not open.
+    pub async fn by_hand(&self, invoice: &str, step: &str) {
+        let path = format!("/_simulator/invoices/{invoice}/{step}");
+        let answer = self.page(reqwest::Method::POST, &path, &[]).await;
+        assert_eq!(answer.status, 200, "{answer}");
+    }
+
     /// Delivers an event once more, as a person can in Stripe's dashboard.
     pub async fn send_again(&self, event: &str) {
         let path = format!("/_simulator/events/{event}/send");
