@@ -260,9 +260,12 @@ impl World {
         self.assert_healthy();
     }
 
-    /// Every exchange is as the contract has it.
+    /// Every exchange is as the contract has it, and the doctor finds nothing.
     pub fn assert_healthy(&self) {
         self.stripe.check_exchanges();
+        let doctor = self.control_plane.run(&["doctor"]);
+        let found = String::from_utf8_lossy(&doctor.stdout);
+        assert!(doctor.status.success(), "{found}");
     }
 }
 
