@@ -241,6 +241,7 @@ impl Worker {
                 document: Rc::new(document),
                 chain,
                 offline: Offline::default(),
+                standing: None,
                 identity: None,
             },
         );

@@ -5,6 +5,7 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::hash::{BuildHasher, Hasher};
 use std::rc::Rc;
 
+use super::standing::Standing;
 use crate::api_key::KeyHash;
 use crate::contract::KeyDocument;
 use crate::lease::{Chain, LeaseRules};
@@ -24,6 +25,8 @@ pub(super) struct KnownKey {
     pub(super) id: Rc<str>,
     pub(super) chain: ChainRef,
     pub(super) offline: Offline,
+    /// What held for the last request, and may still.
+    pub(super) standing: Option<Standing>,
     /// Headers that tell the upstream who calls, for the document version and term they were made for.
     pub(super) identity: Option<Identity>,
 }

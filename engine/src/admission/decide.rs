@@ -4,8 +4,9 @@ use std::rc::Rc;
 
 use super::cache::{ChainRef, Identity, KnownKey};
 use super::spend::{Short, Spending};
+use super::standing::Standing;
 use super::{Lack, Now, Refusal, RequestId, Ticket, Verdict, Waiting, Worker, demand_of};
-use crate::contract::{AccessDocument, BlockCode, Entitlement, KeyDocument, Term};
+use crate::contract::{AccessDocument, Term};
 use crate::fields;
 use crate::policy::{Demand, Fallback};
 use crate::problem::Code;
@@ -110,13 +111,18 @@ impl Worker {
                 Ok(refuse(Code::StoreUnavailable))
             };
         };
-        let term = match standing(&known.document, &document, business_ms) {
-            Ok(term) => term,
-            Err(code) => return Ok(refuse(code)),
+        let held = known.standing.take().filter(|held| {
+            held.holds(waiting.rule, document.version, business_ms) && held.is_known_to(chain)
+        });
+        let rule = (waiting.rule, demand);
+        let found = held.map_or_else(
+            || Standing::find(&known.document, &document, chain, rule, business_ms),
+            Ok,
+        );
+        let standing = match found {
+            Ok(standing) => standing,
+            Err(refusal) => return Ok(Verdict::Refuse(refusal)),
         };
-        if let Some(refusal) = lacks_feature(demand, &document.terms[term]) {
-            return Ok(Verdict::Refuse(refusal));
-        }
         known.offline.begin(outage);
         let mut spending = Spending {
             chain,
@@ -128,12 +134,18 @@ impl Worker {
             now_ms: now.monotonic_ms,
             business_ms,
         };
-        let plan = match spending.plan(demand, &document.terms[term]) {
-            Ok(plan) => plan,
+        let planned = spending.plan(demand, &standing.windows);
+        let spent = match planned {
+            Ok(plan) => Ok(spending.spend(demand, &plan)),
+            Err(short) => Err(short),
+        };
+        let term = standing.term;
+        known.standing = Some(standing);
+        let spent = match spent {
+            Ok(spent) => spent,
             Err(Short::Refused(refusal)) => return Ok(Verdict::Refuse(refusal)),
             Err(Short::Needs(needs)) => return Err(Lack::Units(chain_ref, needs)),
         };
-        let spent = spending.spend(demand, &plan);
         let ticket = Ticket {
             rule: waiting.rule,
             chain: chain_ref,
@@ -169,50 +181,6 @@ impl Worker {
 
 const fn refuse(code: Code) -> Verdict {
     Verdict::Refuse(Refusal::Code(code))
-}
-
-/// Whether key, subscription and payment let a request pass at `now_ms`; answers the term that holds then.
-pub(super) fn standing(
-    key: &KeyDocument,
-    access: &AccessDocument,
-    now_ms: i64,
-) -> Result<usize, Code> {
-    if key.revoked_at_ms.is_some() {
-        return Err(Code::KeyRevoked);
-    }
-    if key
-        .expires_at_ms
-        .is_some_and(|expires_ms| expires_ms <= now_ms)
-    {
-        return Err(Code::KeyExpired);
-    }
-    let Some(term) = access.terms.iter().position(|term| term.contains(now_ms)) else {
-        let starts_later = access.terms.iter().any(|term| now_ms < term.from_ms);
-        return Err(if starts_later {
-            Code::SubscriptionNotStarted
-        } else {
-            Code::SubscriptionEnded
-        });
-    };
-    match &access.block {
-        Some(block) if block.from_ms <= now_ms && !key.bypass => Err(match block.code {
-            BlockCode::PaymentRequired => Code::PaymentRequired,
-            BlockCode::PaymentOverdue => Code::PaymentOverdue,
-            BlockCode::PaymentUncollectible => Code::PaymentUncollectible,
-        }),
-        Some(_) | None => Ok(term),
-    }
-}
-
-fn lacks_feature(demand: &Demand, term: &Term) -> Option<Refusal> {
-    let is_missing = |feature: &&crate::slug::Slug| {
-        !matches!(
-            term.entitlements.get(feature.as_str()),
-            Some(Entitlement::Boolean)
-        )
-    };
-    let missing = demand.requires.iter().find(is_missing)?;
-    Some(Refusal::Feature(missing.clone()))
 }
 
 fn identity(

@@ -13,6 +13,7 @@ mod link;
 mod lookups;
 mod recognized;
 mod spend;
+mod standing;
 mod tally;
 mod verdict;
 

@@ -7,7 +7,6 @@ use smallvec::SmallVec;
 use super::cache::KnownKey;
 use super::verdict::Spent;
 use super::{QuotaRefusal, Refusal, seconds};
-use crate::contract::{Entitlement, Term};
 use crate::lease::{Chain, LeaseRules, Need, Window};
 use crate::policy::{Demand, OnUnavailable};
 use crate::problem::Code;
@@ -45,28 +44,20 @@ pub(super) struct Spending<'a> {
 
 impl Spending<'_> {
     /// Where the units of every meter come from.
-    pub(super) fn plan(&mut self, demand: &Demand, term: &Term) -> Result<Plan, Short> {
+    pub(super) fn plan(&self, demand: &Demand, windows: &[u32]) -> Result<Plan, Short> {
         let mut plan = Plan::new();
         let mut needs = Vec::new();
-        for cost in &demand.meters {
-            let Some(Entitlement::Metered { windows }) = term.entitlements.get(cost.meter.as_str())
-            else {
-                return Err(Short::Refused(Refusal::Meter(cost.meter.clone())));
-            };
-            let open = windows.iter().find(|window| {
-                window.start_ms <= self.business_ms && self.business_ms < window.end_ms
-            });
-            let Some(open) = open else {
+        for (cost, number) in demand.meters.iter().zip(windows) {
+            // The caller has just seen to it that the chain knows them.
+            let Some(window) = self.chain.window(*number) else {
                 return Err(Short::Refused(Refusal::Code(Code::StoreUnavailable)));
             };
-            let window = self.chain.window_for(term.epoch, cost.meter.as_str(), open);
-            let (number, id) = (window.number, Rc::clone(&window.id));
-            match self.source(number, cost.units.milli())? {
-                Some(source) => plan.push((number, source)),
+            match self.source(window, cost.units.milli())? {
+                Some(source) => plan.push((*number, source)),
                 None => {
                     let milli = cost.units.milli().max(1);
                     needs.push(Need {
-                        window: id,
+                        window: Rc::clone(&window.id),
                         least: milli,
                         milli,
                     });
@@ -81,10 +72,7 @@ impl Spending<'_> {
     }
 
     /// Where `milli` units of a window come from; `None` when Redis must be asked.
-    fn source(&self, number: u32, milli: u64) -> Result<Option<Source>, Short> {
-        let Some(window) = self.chain.window(number) else {
-            return Ok(None);
-        };
+    fn source(&self, window: &Window, milli: u64) -> Result<Option<Source>, Short> {
         let offline = &self.known.offline;
         let within = |spent: u64, most: Units| spent.saturating_add(milli) <= most.milli();
         let Some(limit) = window.limit.filter(|_| !self.known.document.bypass) else {
