@@ -79,6 +79,18 @@ impl ControlPlane {
         control_plane
     }
 
+    /// Starts another one on the same database and Redis, which leads customers to the same pages.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn replica(&self) -> Self {
+        let mut options = self.options.clone();
+        options.database_url = Some(database_url(&self.options, &self.folder));
+        let pages = ("TOLLGATE_SERVER_PUBLIC_URL".to_owned(), self.url());
+        options.environment.push(pages);
+        Self::start(options).await
+    }
+
     /// A client without credentials.
     #[must_use]
     pub const fn client(&self) -> &HttpClient {
@@ -206,16 +218,12 @@ fn spawn(options: &ControlPlaneOptions, folder: &TempDir, port: u16) -> Process 
 }
 
 fn command(options: &ControlPlaneOptions, folder: &TempDir, port: u16) -> Command {
-    let database = options
-        .database_url
-        .clone()
-        .unwrap_or_else(|| format!("sqlite://{}", folder.path().join("tollgate.db").display()));
     let mut command = Command::new(program("TOLLGATE_BIN", near_test("tollgate")));
     command
         .current_dir(folder.path())
         .env("TOLLGATE_ENV", "test")
         .env("TOLLGATE_SERVER_LISTEN", format!("127.0.0.1:{port}"))
-        .env("DATABASE_URL", database)
+        .env("DATABASE_URL", database_url(options, folder))
         .env("REDIS_URL", format!("redis://{}", options.redis))
         .env("TOLLGATE_REDIS_PREFIX", crate::PREFIX)
         .env_remove("TOLLGATE_ADMIN_KEY")
@@ -224,4 +232,9 @@ fn command(options: &ControlPlaneOptions, folder: &TempDir, port: u16) -> Comman
         command.env("TOLLGATE_ADMIN_KEY", ADMIN_KEY);
     }
     command
+}
+
+fn database_url(options: &ControlPlaneOptions, folder: &TempDir) -> String {
+    let file = || format!("sqlite://{}", folder.path().join("tollgate.db").display());
+    options.database_url.clone().unwrap_or_else(file)
 }

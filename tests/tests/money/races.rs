@@ -1,6 +1,7 @@
 //! Several who tell of one Checkout, and several Checkouts of one customer.
 
 use reqwest::Method;
+use tollgate_tests::http::{Connections, HttpClient, send};
 use tollgate_tests::stripe::cards::GOOD;
 use tollgate_tests::stripe::faults::WebhookTrouble;
 use tollgate_tests::wait;
@@ -137,5 +138,30 @@ async fn two_checkouts_completed_at_once_give_one_subscription() {
     assert!(shown_key(&refused.body).is_none(), "{refused}");
     let claimed = world.claim(winner.0, &winner.1.cookie).await;
     assert!(shown_key(&claimed.body).is_some(), "{claimed}");
+    world.assert_settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_replicas_that_are_told_the_same_subscribe_once() {
+    let world = World::open().await;
+    let replica = world.control_plane.replica().await;
+    let endpoint = format!("{}/webhooks/stripe", replica.url());
+    world.stripe.send_webhooks_to(&endpoint);
+    let checkout = world.newcomer().await;
+    let opening = world.visit(&checkout).await;
+    world.stripe.enter_card(&opening.page, GOOD).await;
+    let claim = async |base: String| {
+        let client = HttpClient::new(base, Connections::Fresh);
+        let path = format!("/portal/checkout/{}/claim", checkout.id);
+        let request = client.request(Method::POST, &path);
+        send(request.header("cookie", &opening.cookie))
+            .await
+            .unwrap()
+    };
+    let urls = (world.control_plane.url(), replica.url());
+    let (left, right) = tokio::join!(claim(urls.0), claim(urls.1));
+    let keys = [&left, &right].map(|page| shown_key(&page.body).is_some());
+    let shown = keys.iter().filter(|shown| **shown).count();
+    assert_eq!(shown, 1, "{left}\n{right}");
     world.assert_settled().await;
 }

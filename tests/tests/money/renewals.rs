@@ -55,6 +55,18 @@ async fn an_upgrade_is_billed_once_though_it_dies_after_a_step() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn two_replicas_bill_a_period_and_an_upgrade_once() {
+    for cause in [Cause::Renewal, Cause::Upgrade] {
+        let world = subscribed().await;
+        let replica = world.control_plane.replica().await;
+        let endpoint = format!("{}/webhooks/stripe", replica.url());
+        world.stripe.send_webhooks_to(&endpoint);
+        cause.comes(&world).await;
+        cause.assert_billed_once(&world).await;
+    }
+}
+
 /// Has the control plane die while it waits for the answer to a POST of this path.
 async fn dies_at(path: &str, cause: Cause) {
     let mut world = subscribed().await;
