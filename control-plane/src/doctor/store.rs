@@ -147,7 +147,9 @@ pub(super) const CHECKS: [Check; 32] = [
         says: "a credit, and what was applied of it",
         sql: "SELECT id, CAST(amount AS TEXT) || ', ' || CAST(applied AS TEXT) FROM (
                   SELECT c.id AS id, c.amount AS amount, COALESCE((SELECT SUM(a.amount)
-                      FROM credit_applications a WHERE a.credit_id = c.id), 0) AS applied
+                      FROM credit_applications a JOIN invoice_lines l ON l.identity = a.line
+                      JOIN invoices i ON i.id = l.invoice_id
+                      WHERE a.credit_id = c.id AND i.status <> 'void'), 0) AS applied
                   FROM credits c) credits
               WHERE applied > amount OR amount <= 0",
     },

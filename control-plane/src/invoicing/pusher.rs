@@ -60,7 +60,13 @@ impl Pusher {
             customers::find(&mut reader, &invoice.customer.to_string()).await?
         };
         let customer = customer.context("an invoice of nobody")?;
-        let customer = payments::ensure_customer(&self.app, &customer).await?;
+        let customer = match payments::ensure_customer(&self.app, &customer).await {
+            Ok(customer) => customer,
+            Err(error) => {
+                self.refused(invoice, error.to_string()).await?;
+                return Err(error.into());
+            }
+        };
         let earlier = match invoice.attempt {
             1 => None,
             _ => {

@@ -69,6 +69,7 @@ both_databases! {
         till.stripe.clear_faults();
         all_paid_once(&till, customers).await;
         till.stripe.check_exchanges();
+        till.assert_sound().await;
     }
 
     async fn a_pusher_killed_at_any_request_leaves_one_invoice(database: TestDatabase) {
@@ -89,6 +90,7 @@ both_databases! {
             till.world.clock.advance_machine(Duration::from_secs(120));
         }
         all_paid_once(&till, 6).await;
+        till.assert_sound().await;
     }
 
     async fn a_declined_invoice_is_failed_until_it_is_paid(database: TestDatabase) {
@@ -117,7 +119,9 @@ both_databases! {
         till.push().await;
         let [invoice] = &till.invoices().await[..] else { panic!() };
         assert_eq!((&invoice["status"], &invoice["dueSince"]), (&json!("failed"), &json!("2026-01-01T00:01:00Z")));
-        assert_eq!(till.stripe.charges().len(), 2);
+        // Stripe may have tried by itself, too.
+        let charges = till.stripe.charges();
+        assert!(2 <= charges.len() && charges.iter().all(|charge| !charge.paid), "{charges:?}");
         // The customer pays it, and what was said before comes again.
         till.stripe.enter_card(text(&invoice["hostedInvoiceUrl"]), PAYS).await;
         till.hear().await;
@@ -132,6 +136,7 @@ both_databases! {
             first_payment: FirstPayment::Made,
         };
         assert_eq!(paid, expected);
+        till.assert_sound().await;
     }
 
     async fn a_sum_that_stripe_does_not_agree_on_is_not_issued(database: TestDatabase) {

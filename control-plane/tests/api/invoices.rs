@@ -42,6 +42,7 @@ both_databases! {
         till.world.get("/v1/invoices/inv_none").await.problem(404, "invoice_not_found");
         let path = format!("/v1/invoices/{}/retry", text(&invoice["id"]));
         till.world.post(&path, &json!({})).await.problem(409, "invoice_settled");
+        till.assert_sound().await;
     }
 
     async fn lists_are_filtered(database: TestDatabase) {
@@ -62,6 +63,7 @@ both_databases! {
         assert_eq!(count("status=paid&customer=other".to_owned()).await, 0);
         assert_eq!(till.world.list("/v1/customers/other/invoices", 50).await.len(), 1);
         till.world.get("/v1/customers/nobody/invoices").await.problem(404, "customer_not_found");
+        till.assert_sound().await;
     }
 
     async fn a_period_is_billed_once_its_window_is_closed(database: TestDatabase) {
@@ -95,6 +97,7 @@ both_databases! {
         assert_eq!((&usage["quantity"], &usage["unitAmount"]), (&json!("10000"), &json!("0.002")));
         assert_eq!(usage["periodEnd"], "2026-02-01T00:00:00Z");
         assert_eq!(till.stripe.charges().len(), 2);
+        till.assert_sound().await;
     }
 
     async fn catching_up_gives_the_same_invoices_as_being_on_time(database: TestDatabase) {
@@ -114,6 +117,7 @@ both_databases! {
             "2026-04-01T00:00:00Z 103.00",
         ];
         assert_eq!(boundaries, expected);
+        till.assert_sound().await;
     }
 
     async fn two_replicas_and_one_that_lost_its_claim_make_one_invoice(database: TestDatabase) {
@@ -130,6 +134,7 @@ both_databases! {
         other.unwrap();
         assert_eq!(till.invoices().await.len(), 8);
         assert_eq!(till.number("SELECT COUNT(*) FROM rated_windows").await, 0);
+        till.assert_sound().await;
     }
 
     async fn fees_do_not_wait_for_usage_longer_than_a_day(database: TestDatabase) {
@@ -153,6 +158,7 @@ both_databases! {
         till.go_to("03-01T00:02:00").await;
         till.bill().await;
         assert_eq!(till.invoices().await[3]["part"], "all");
+        till.assert_sound().await;
     }
 
     async fn late_usage_is_on_the_next_invoice_and_comes_to_the_same(database: TestDatabase) {
@@ -177,6 +183,7 @@ both_databases! {
         till.go_to("04-01T00:02:00").await;
         till.bill().await;
         assert_eq!(till.invoices().await[3]["total"], "99.00");
+        till.assert_sound().await;
     }
 
     async fn late_usage_of_who_left_goes_on_an_invoice_of_its_own_once_a_day(database: TestDatabase) {
@@ -202,6 +209,7 @@ both_databases! {
         till.go_to("01-12T00:00:00").await;
         till.bill().await;
         assert_eq!(till.summary().await[3..], ["late draft 1.00"]);
+        till.assert_sound().await;
     }
 
     async fn an_upgrade_costs_the_fee_less_what_is_left_of_the_old_one(database: TestDatabase) {
@@ -231,6 +239,7 @@ both_databases! {
         till.settle().await;
         assert_eq!(till.summary().await[2..], ["recurring paid 99.00"]);
         assert_eq!(till.number("SELECT COUNT(*) FROM credits").await, 1);
+        till.assert_sound().await;
     }
 
     async fn what_is_left_of_a_fee_that_is_paid_later_is_given_back_then(database: TestDatabase) {
@@ -252,6 +261,7 @@ both_databases! {
         till.go_to("03-15T00:02:00").await;
         till.settle().await;
         assert_eq!(till.summary().await[3..], ["recurring paid 84.50"]);
+        till.assert_sound().await;
     }
 
     async fn who_cancels_is_billed_until_the_end(database: TestDatabase) {
@@ -270,5 +280,6 @@ both_databases! {
         till.settle().await;
         let expected = ["first paid 99.00", "recurring paid 100.00", "final paid 2.00"];
         assert_eq!(till.summary().await, expected);
+        till.assert_sound().await;
     }
 }

@@ -58,6 +58,7 @@ async fn live_through(seed: u64, database: TestDatabase) {
         greatest = greatest.max(amount);
     }
     check(&till, greatest).await;
+    till.assert_sound().await;
 }
 
 /// B6, and B4 in the database.

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::both_databases;
 use crate::shop::{act, text};
-use crate::till::{PAYS, Till, fee, lines, sell, sell_with};
+use crate::till::{ATTACHES_AND_FAILS, PAYS, Till, fee, lines, sell, sell_with};
 use crate::world::TestDatabase;
 
 async fn subscribe(till: &Till, document: &Value) -> Value {
@@ -50,6 +50,7 @@ both_databases! {
         till.settle().await;
         assert_eq!(till.summary().await, ["recurring paid 29.00", "recurring paid 29.00"]);
         assert_eq!(till.invoices().await[0]["lines"][0]["periodEnd"], "2026-02-15T00:00:00Z");
+        till.assert_sound().await;
     }
 
     async fn a_later_start_is_billed_then(database: TestDatabase) {
@@ -69,6 +70,7 @@ both_databases! {
         till.go_to("02-20T00:02:00").await;
         till.settle().await;
         assert_eq!(till.summary().await[2..], ["recurring paid 99.00"]);
+        till.assert_sound().await;
     }
 
     async fn a_downgrade_waits_for_the_cycle_and_gives_nothing_back(database: TestDatabase) {
@@ -101,6 +103,7 @@ both_databases! {
         till.go_to("04-01T00:02:00").await;
         till.settle().await;
         assert_eq!(till.summary().await[3..], ["recurring paid 29.00"]);
+        till.assert_sound().await;
     }
 
     async fn what_is_left_of_a_credit_is_kept_for_a_year(database: TestDatabase) {
@@ -129,6 +132,29 @@ both_databases! {
         assert_eq!(till.summary().await[3..], ["first paid 29.00"]);
         let expired = till.number("SELECT COUNT(*) FROM credits WHERE expired_at_ms IS NOT NULL").await;
         assert_eq!(expired, 1);
+        till.assert_sound().await;
+    }
+
+    async fn a_credit_of_an_invoice_that_is_taken_back_is_left(database: TestDatabase) {
+        let till = Till::open(database).await;
+        let starter = till.check_out("acme", "starter", PAYS).await;
+        till.settle().await;
+        // Half of the month is left, and the next card pays nothing.
+        till.go_to("01-16T12:00:00").await;
+        till.replace_card("acme", ATTACHES_AND_FAILS).await;
+        change_at(&till, &starter, "pro", "immediate").await;
+        till.go_to("01-16T12:00:10").await;
+        till.settle().await;
+        assert_eq!(till.summary().await[1..], ["change failed 84.50"]);
+        let open = text(&till.invoices().await[1]["stripeInvoiceId"]).to_owned();
+        till.void(&open).await;
+        till.hear().await;
+        assert_eq!(till.summary().await[1..], ["change void 84.50"]);
+        till.replace_card("acme", PAYS).await;
+        till.go_to("02-16T12:02:00").await;
+        till.settle().await;
+        assert_eq!(till.summary().await[2..], ["recurring paid 84.50"]);
+        till.assert_sound().await;
     }
 
     async fn units_of_a_window_that_goes_on_are_billed_once(database: TestDatabase) {
@@ -153,6 +179,7 @@ both_databases! {
         till.settle().await;
         assert_eq!(till.summary().await[2..], ["recurring paid 1.00"]);
         assert_eq!(till.number("SELECT COUNT(*) FROM rated_windows").await, 3);
+        till.assert_sound().await;
     }
 
     async fn currencies_without_a_minor_unit_and_amounts_of_nothing_work(database: TestDatabase) {
@@ -173,6 +200,7 @@ both_databases! {
         assert_eq!(till.summary().await, ["recurring paid 0", "recurring paid 494"]);
         assert_eq!(till.stripe.objects("invoice")[1]["total"], 494);
         till.stripe.check_exchanges();
+        till.assert_sound().await;
     }
 
     async fn a_yearly_fee_has_the_quotas_of_twelve_months(database: TestDatabase) {
@@ -199,5 +227,6 @@ both_databases! {
         let estimated = act(&till.world, &subscription, "change/estimate-credit", &document).await;
         assert_eq!(estimated.expect(200)["credit"], "146.00");
         assert_eq!(text(&till.invoices().await[0]["total"]), "365.00");
+        till.assert_sound().await;
     }
 }

@@ -85,6 +85,23 @@ impl Till {
         self.world.get(&path).await.expect(200)
     }
 
+    /// Has a customer replace the card on Stripe's portal.
+    pub async fn replace_card(&self, customer: &str, card: &str) {
+        let path = format!("/v1/customers/{customer}/portal-sessions");
+        let made = self.world.post(&path, &json!({})).await.expect(201);
+        self.stripe.enter_card(text(&made["url"]), card).await;
+    }
+
+    /// Takes an invoice back, as an operator does in Stripe's dashboard.
+    pub async fn void(&self, stripe_id: &str) {
+        let url = format!("{}/v1/invoices/{stripe_id}/void", self.stripe.url());
+        let request = reqwest::Client::new()
+            .post(url)
+            .bearer_auth(self.stripe.key());
+        let request = request.header("idempotency-key", format!("void:{stripe_id}"));
+        assert_eq!(request.send().await.unwrap().status(), 200);
+    }
+
     async fn browse(&self, path: &str) -> Answer {
         let request = self.world.request(Method::GET, path);
         self.world
