@@ -39,7 +39,7 @@ pub(super) async fn wait_for_payment(
 }
 
 /// Begins a subscription that waited for this, now that its first invoice is paid, or drops it with
-/// an invoice that will never be.
+/// an invoice that can no longer be.
 ///
 /// # Errors
 /// When the database refuses.
@@ -56,14 +56,16 @@ pub async fn invoice_settled(
     }
     match status {
         InvoiceStatus::Paid => take_effect(app, tx, waiting, now).await,
-        InvoiceStatus::Void | InvoiceStatus::Uncollectible => {
+        InvoiceStatus::Void => {
             store::set_end(tx, id, Some(waiting.active_from)).await?;
             publisher::chain_changed(app, tx, waiting.chain).await
         }
+        // Also one that was given up can still be paid.
         InvoiceStatus::Draft
         | InvoiceStatus::Pushing
         | InvoiceStatus::Open
-        | InvoiceStatus::Failed => Ok(()),
+        | InvoiceStatus::Failed
+        | InvoiceStatus::Uncollectible => Ok(()),
     }
 }
 

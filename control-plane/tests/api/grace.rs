@@ -145,6 +145,28 @@ both_databases! {
         assert_access(&world, &subscription, ("granted", "paid")).await;
     }
 
+    async fn plans_outside_the_order_compare_by_what_they_cost_a_month(database: TestDatabase) {
+        let (world, subscription) = paid_up(database).await;
+        bank::sell(&world, "yearly", "240.00", 10, &json!({})).await;
+        let yearly = json!({"phases": [{"key": "main", "name": "Main", "duration": null, "rateCards": [
+            {"type": "flat_fee", "key": "fee", "billingCadence": "P1Y", "price": {"type": "flat", "amount": "240.00"}}]}],
+            "billingCadence": "P1Y"});
+        let plan = world.get("/v1/plans/yearly").await.expect(200);
+        let mut edited = plan.clone();
+        for (field, value) in yearly.as_object().unwrap() {
+            edited[field] = value.clone();
+        }
+        let path = format!("/v1/plans/{}", text(&plan["id"]));
+        let draft = world.put(&path, &edited).await.expect(200);
+        shop::publish(&world, &draft).await;
+        // 20.00 a month is less than 29.00, and 99.00 is more.
+        let later = change(&world, &subscription, "yearly").await;
+        assert_eq!((&later["status"], &later["activeFrom"]), (&json!("scheduled"), &json!("2026-02-01T00:00:00Z")));
+        let now = change(&world, &subscription, "pro").await;
+        assert_eq!(now["status"], "active");
+        assert_eq!(look(&world, &later, "").await["status"], "inactive");
+    }
+
     async fn the_end_of_a_paid_plan_can_wait_for_its_cycle(database: TestDatabase) {
         let (world, subscription) = paid_up(database).await;
         pass(&world, 10 * DAY).await;

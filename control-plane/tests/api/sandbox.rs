@@ -149,6 +149,25 @@ both_databases! {
         sandbox.server.shut_down().await.unwrap();
     }
 
+    async fn processes_have_one_time(database: TestDatabase) {
+        let redis = RedisServer::start(RedisOptions::default());
+        let url = format!("redis://{}", redis.address());
+        let settings = [("TOLLGATE_ENV", "sandbox"), ("REDIS_URL", url.as_str())];
+        // One that answers, one that works, and one that does neither.
+        let world = World::at(database.clone(), &settings, Clock::system()).await;
+        let start = async |roles: &[Role]| {
+            let app = App::build(config(&database, &settings), Clock::system()).await.unwrap();
+            Server::start(app, roles, None).await.unwrap()
+        };
+        let (working, idle) = (start(&[Role::Jobs]).await, start(&[]).await);
+        world.post(CLOCK, &json!({"advance": "PT24H"})).await.expect(200);
+        for server in [working, idle] {
+            let now = server.app.clock.business_now().timestamp();
+            assert_about(now.duration_since(Timestamp::now()), 24);
+            server.shut_down().await.unwrap();
+        }
+    }
+
     async fn one_move_at_a_time_and_each_once(database: TestDatabase) {
         let sandbox = Sandbox::start(database).await;
         let document = json!({"advance": "PT1H"});

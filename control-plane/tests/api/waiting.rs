@@ -76,6 +76,8 @@ both_databases! {
         act(&world, &free, "cancel", &json!({})).await.expect(200);
         assert_access(&world, &free, ("subscription_ended", "pending")).await;
         pass(&world, DAY).await;
+        say(&world, "uncollectible").await;
+        assert_eq!(status(&world, &paid).await, "scheduled");
         say(&world, "paid").await;
         assert_access(&world, &paid, ("granted", "paid")).await;
         assert_eq!(look(&world, &free, "").await["activeTo"], "2026-01-11T00:00:00Z");
