@@ -229,9 +229,7 @@ fn check(settings: &Table, place: &str) -> Result<Config, ConfigError> {
     if Backend::of_url(config.database.url.expose()).is_none() {
         return refuse("database.url: neither a sqlite nor a postgres URL");
     }
-    let public_url = &config.server.public_url;
-    let is_web = public_url.starts_with("http://") || public_url.starts_with("https://");
-    if !public_url.is_empty() && (!is_web || public_url.ends_with('/')) {
+    if !config.server.is_public_url_usable() {
         return refuse("server.public_url: not of the form https://host");
     }
     if let Some(mistake) = config.stripe.mistake() {

@@ -115,6 +115,16 @@ pub enum LogFormat {
 }
 
 impl ServerConfig {
+    /// Whether links can be made of it: empty, or scheme and host, since our pages name each other from there.
+    pub(super) fn is_public_url_usable(&self) -> bool {
+        let url = &self.public_url;
+        let host = url
+            .strip_prefix("https://")
+            .or_else(|| url.strip_prefix("http://"));
+        let is_host = |host: &str| !host.is_empty() && !host.contains(['/', '?', '#', ' ']);
+        url.is_empty() || host.is_some_and(is_host)
+    }
+
     /// How long a request may take.
     #[must_use]
     pub fn request_timeout(&self) -> Duration {

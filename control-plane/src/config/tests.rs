@@ -146,7 +146,17 @@ fn live_keys_of_stripe_belong_to_production_and_test_keys_to_the_rest() {
     assert_eq!(with("production", "", stripe), Ok(false));
     assert!(load("[stripe]\nwebhook_secrets = [\"\"]\n", &[]).is_err());
     assert!(load("[stripe]\napi_base = \"api.stripe.com\"\n", &[]).is_err());
-    assert!(load("[server]\npublic_url = \"example.com\"\n", &[]).is_err());
+    for url in [
+        "example.com",
+        "https://",
+        "https://example.com/",
+        "https://example.com/a",
+    ] {
+        assert!(
+            load("", &[("TOLLGATE_SERVER_PUBLIC_URL", url)]).is_err(),
+            "{url}"
+        );
+    }
     let several = load("", &[("STRIPE_WEBHOOK_SECRET", "whsec_1, whsec_2")]).unwrap();
     let secrets = several.stripe.webhook_secrets.iter();
     assert_eq!(
