@@ -157,10 +157,17 @@ impl Paused {
     /// Goes on with a new transaction.
     ///
     /// # Errors
-    /// When none can be begun.
+    /// 409 when another replica has answered this key meanwhile, or when no transaction can be begun.
     pub async fn resume(self, app: &App) -> Result<Call> {
-        let tx = app.database.begin_write().await?;
+        let mut tx = app.database.begin_write().await?;
         let claim = self.claim;
+        if let Some(claim) = &claim
+            && store::find_answer(&mut tx, &claim.scope, app.clock.machine_now())
+                .await?
+                .is_some()
+        {
+            return Err(in_use());
+        }
         Ok(Call { tx, claim })
     }
 }
@@ -255,9 +262,13 @@ impl Running {
         if running.insert(scope.clone()) {
             return Ok(scope);
         }
-        let detail = "The first request with this Idempotency-Key is still running.";
-        Err(Error::conflict("idempotency_key_in_use", detail))
+        Err(in_use())
     }
+}
+
+fn in_use() -> Error {
+    let detail = "The first request with this Idempotency-Key is still running.";
+    Error::conflict("idempotency_key_in_use", detail)
 }
 
 impl Drop for Claim {
