@@ -1,6 +1,7 @@
 //! A real control plane on a database of its own.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Output};
 
 use nix::unistd::Pid;
@@ -176,6 +177,17 @@ impl ControlPlane {
         command.args(arguments).output().expect("the program runs")
     }
 
+    /// Its settings, as variables of the environment.
+    pub fn settings(&self) -> impl Iterator<Item = (String, String)> {
+        settings(&self.options, &self.folder, self.port)
+    }
+
+    /// The program.
+    #[must_use]
+    pub fn program(&self) -> PathBuf {
+        program_file()
+    }
+
     /// The end of its log.
     #[must_use]
     pub fn log(&self) -> String {
@@ -218,20 +230,36 @@ fn spawn(options: &ControlPlaneOptions, folder: &TempDir, port: u16) -> Process 
 }
 
 fn command(options: &ControlPlaneOptions, folder: &TempDir, port: u16) -> Command {
-    let mut command = Command::new(program("TOLLGATE_BIN", near_test("tollgate")));
+    let mut command = Command::new(program_file());
     command
         .current_dir(folder.path())
-        .env("TOLLGATE_ENV", "test")
-        .env("TOLLGATE_SERVER_LISTEN", format!("127.0.0.1:{port}"))
-        .env("DATABASE_URL", database_url(options, folder))
-        .env("REDIS_URL", format!("redis://{}", options.redis))
-        .env("TOLLGATE_REDIS_PREFIX", crate::PREFIX)
         .env_remove("TOLLGATE_ADMIN_KEY")
-        .envs(options.environment.iter().cloned());
+        .envs(settings(options, folder, port));
     if options.first_key == FirstKey::Chosen {
         command.env("TOLLGATE_ADMIN_KEY", ADMIN_KEY);
     }
     command
+}
+
+fn program_file() -> PathBuf {
+    program("TOLLGATE_BIN", near_test("tollgate"))
+}
+
+fn settings(
+    options: &ControlPlaneOptions,
+    folder: &TempDir,
+    port: u16,
+) -> impl Iterator<Item = (String, String)> {
+    let own = [
+        ("TOLLGATE_ENV", "test".to_owned()),
+        ("TOLLGATE_SERVER_LISTEN", format!("127.0.0.1:{port}")),
+        ("DATABASE_URL", database_url(options, folder)),
+        ("REDIS_URL", format!("redis://{}", options.redis)),
+        ("TOLLGATE_REDIS_PREFIX", crate::PREFIX.to_owned()),
+    ];
+    let own = own.map(|(name, value)| (name.to_owned(), value));
+    // What is said later wins.
+    own.into_iter().chain(options.environment.iter().cloned())
 }
 
 fn database_url(options: &ControlPlaneOptions, folder: &TempDir) -> String {

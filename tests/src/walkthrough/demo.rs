@@ -77,11 +77,11 @@ impl Demo {
     ///
     /// # Errors
     /// When the control plane made no admin key.
-    pub fn variables(&self) -> Result<Vec<(&'static str, String)>> {
+    pub fn variables(&self) -> Result<Vec<(String, String)>> {
         let key = self.control_plane.made_key().context(
             "the control plane made no admin key: DATABASE_URL must name an empty database",
         )?;
-        let mut variables = vec![
+        let shown = [
             ("TOLLGATE", self.control_plane.url()),
             ("API", self.envoy.url()),
             ("ADMIN", format!("authorization: Bearer {key}")),
@@ -89,11 +89,25 @@ impl Demo {
             ("STRIPE_KEY", self.stripe.key().to_owned()),
             ("COOKIES", self.cookies.path().display().to_string()),
             ("CONTROL_PLANE_PID", self.control_plane.pid().to_string()),
+            ("PATH", self.path()?),
         ];
+        let mut variables: Vec<_> = shown
+            .map(|(name, value)| (name.to_owned(), value))
+            .into_iter()
+            .chain(self.control_plane.settings())
+            .collect();
         if let Redis::Own(redis) = &self.redis {
-            variables.push(("REDIS_PID", redis.pid().to_string()));
+            variables.push(("REDIS_PID".to_owned(), redis.pid().to_string()));
         }
         Ok(variables)
+    }
+
+    /// Where commands are looked for: `tollgate` first.
+    fn path(&self) -> Result<String> {
+        let program = self.control_plane.program();
+        let folder = program.parent().context("a program without a folder")?;
+        let known = std::env::var("PATH").unwrap_or_default();
+        Ok(format!("{}:{known}", folder.display()))
     }
 
     /// Starts the control plane again, where it was.

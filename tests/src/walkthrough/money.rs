@@ -20,7 +20,8 @@ pub fn walk<W: Write>(script: &mut Script<W>) -> Result<(), Failed> {
     fall_behind(script)?;
     catch_up(script)?;
     upgrade(script)?;
-    cancel(script)
+    cancel(script)?;
+    examine(script)
 }
 
 fn check_out<W: Write>(script: &mut Script<W>) -> Result<(), Failed> {
@@ -187,6 +188,17 @@ fn cancel<W: Write>(script: &mut Script<W>) -> Result<(), Failed> {
     script.run_until(
         r#"curl -s -H "x-api-key: $ELMO" $API/v1/hello"#,
         &[r#""code":"subscription_ended""#],
+    )?;
+    Ok(())
+}
+
+fn examine<W: Write>(script: &mut Script<W>) -> Result<(), Failed> {
+    script.say(
+        "\n# After all that, the doctor finds nothing in the database that must not be there.",
+    );
+    script.run(
+        "tollgate doctor; echo \"exit status $?\"",
+        &["exit status 0"],
     )?;
     Ok(())
 }

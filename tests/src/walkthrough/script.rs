@@ -32,12 +32,12 @@ impl Failed {
 #[derive(Debug)]
 pub struct Script<W> {
     out: W,
-    variables: Vec<(&'static str, String)>,
+    variables: Vec<(String, String)>,
 }
 
 impl<W: Write> Script<W> {
     /// A session that prints to `out` and knows `variables`.
-    pub const fn new(out: W, variables: Vec<(&'static str, String)>) -> Self {
+    pub const fn new(out: W, variables: Vec<(String, String)>) -> Self {
         Self { out, variables }
     }
 
@@ -74,7 +74,7 @@ impl<W: Write> Script<W> {
 
     /// Prints the line that sets a variable that is known already.
     pub fn show(&mut self, name: &str) {
-        let known = self.variables.iter().find(|(known, _)| *known == name);
+        let known = self.variables.iter().find(|(known, _)| known == name);
         let value = known.map_or("", |(_, value)| value);
         let line = if value.contains(' ') {
             format!("$ {name}='{}'", masked(value))
@@ -95,8 +95,8 @@ impl<W: Write> Script<W> {
 
     /// Sets a variable without a word.
     pub fn assign(&mut self, name: &'static str, value: String) {
-        self.variables.retain(|(known, _)| *known != name);
-        self.variables.push((name, value));
+        self.variables.retain(|(known, _)| known != name);
+        self.variables.push((name.to_owned(), value));
     }
 
     /// Prints what is done by hand, such as starting a server again.
@@ -148,7 +148,7 @@ impl<W: Write> Script<W> {
     }
 
     fn shell(&self, command: &str) -> String {
-        let variables = self.variables.iter().map(|(name, value)| (*name, value));
+        let variables = self.variables.iter().map(|(name, value)| (name, value));
         let output = Command::new("bash")
             .args(["-c", command])
             .current_dir(crate::process::repository())
