@@ -39,8 +39,10 @@ impl Billing {
         }
     }
 
-    /// Bills subscriptions that are due, and says how many.
-    async fn round(&self, claim: &Claim) -> anyhow::Result<usize> {
+    /// Bills subscriptions that are due, and says whether that changed anything.
+    ///
+    /// One that cannot be billed does not keep others waiting.
+    async fn round(&self, claim: &Claim) -> anyhow::Result<Progress> {
         let now = self.app.clock.business_now();
         let due = {
             let mut reader = self.app.database.read().await?;
@@ -50,12 +52,22 @@ impl Billing {
             }
             schedules::due(&mut reader, now, drain, SUBSCRIPTIONS_PER_ROUND).await?
         };
-        for subscription in &due {
+        let mut progress = Progress::Stuck;
+        for subscription in due {
             let mut tx = self.app.database.begin_write().await?;
-            bill(&self.app, &mut tx, *subscription).await?;
-            claim.commit(tx).await?;
+            match bill(&self.app, &mut tx, subscription).await {
+                Ok(Progress::Made) => {
+                    claim.commit(tx).await?;
+                    progress = Progress::Made;
+                }
+                Ok(Progress::Stuck) => {}
+                Err(error) => {
+                    tracing::error!(%subscription, %error, "cannot be billed");
+                    metrics::counter!("tollgate_billing_failures_total").increment(1);
+                }
+            }
         }
-        Ok(due.len())
+        Ok(progress)
     }
 
     /// Bills late usage that no other invoice will hold.
@@ -101,15 +113,21 @@ impl Job for Billing {
     }
 
     async fn run(&self, claim: &Claim) -> anyhow::Result<()> {
-        while self.round(claim).await? > 0 {}
+        while self.round(claim).await? == Progress::Made {}
         self.bill_late(claim).await
     }
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    Made,
+    Stuck,
+}
+
 /// Bills the next boundary of a subscription, if it still is due, and moves its schedule past it.
-async fn bill(app: &App, tx: &mut Write, id: SubscriptionId) -> Result<()> {
+async fn bill(app: &App, tx: &mut Write, id: SubscriptionId) -> Result<Progress> {
     let Some(mut schedule) = schedules::find(tx, id).await? else {
-        return Ok(());
+        return Ok(Progress::Stuck);
     };
     let drain = usage::last_drain(tx).await?;
     let mut loader = Loader::default();
@@ -123,10 +141,11 @@ async fn bill(app: &App, tx: &mut Write, id: SubscriptionId) -> Result<()> {
     let Some(due) = due else {
         // Its end was moved meanwhile.
         schedule.advance(app, &member);
-        return schedules::save(tx, &schedule).await;
+        schedules::save(tx, &schedule).await?;
+        return Ok(Progress::Made);
     };
     let Some(part) = part(app, &due, drain) else {
-        return Ok(());
+        return Ok(Progress::Stuck);
     };
     let old = match schedule.changed_from.filter(|_| schedule.billed.is_none()) {
         None => None,
@@ -161,7 +180,8 @@ async fn bill(app: &App, tx: &mut Write, id: SubscriptionId) -> Result<()> {
             schedule.advance(app, &member);
         }
     }
-    schedules::save(tx, &schedule).await
+    schedules::save(tx, &schedule).await?;
+    Ok(Progress::Made)
 }
 
 /// What of a boundary can be billed now, if anything can.

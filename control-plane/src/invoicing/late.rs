@@ -153,3 +153,6 @@ pub(super) async fn bill(app: &App, tx: &mut Write, customer: CustomerId) -> Res
     };
     assembly::write(app, tx, &head, draft).await.map(drop)
 }
+
+#[cfg(test)]
+mod tests;
