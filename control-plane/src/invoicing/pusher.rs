@@ -83,7 +83,6 @@ impl Pusher {
                     id: &id,
                     customer: &customer,
                     currency: invoice.currency,
-                    description: None,
                 };
                 let outcome = stripe.create_invoice(&key(invoice, "create"), &new).await;
                 self.or_refused(invoice, outcome).await?

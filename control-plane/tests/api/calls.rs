@@ -15,12 +15,11 @@ fn client(world: &World) -> &tollgate::payments::Stripe {
     world.app.stripe().unwrap()
 }
 
-fn invoice<'a>(id: &'a str, description: &'a str) -> NewStripeInvoice<'a> {
+fn invoice<'a>(id: &'a str, currency: &str) -> NewStripeInvoice<'a> {
     NewStripeInvoice {
         id,
         customer: "cus_1",
-        currency: "KWD".parse().unwrap(),
-        description: Some(description),
+        currency: currency.parse().unwrap(),
     }
 }
 
@@ -35,7 +34,7 @@ both_databases! {
     async fn an_invoice_is_sent_as_stripe_wants_it(database: TestDatabase) {
         let stripe = Stripe::start().await;
         let world = stripe.world(database).await;
-        let made = client(&world).create_invoice("inv_1:create:1", &invoice("inv_1", "A")).await;
+        let made = client(&world).create_invoice("inv_1:create:1", &invoice("inv_1", "KWD")).await;
         assert_eq!(made.unwrap().status, StripeInvoiceStatus::Draft);
         let call = stripe.calls(&Method::POST, "/v1/invoices").remove(0);
         assert_eq!(call.key.as_deref(), Some("inv_1:create:1"));
@@ -70,7 +69,7 @@ both_databases! {
             stripe.fail_next(faults);
             let before = stripe.calls(&Method::POST, "/v1/invoices").len();
             let key = format!("{id}:create:1");
-            let made = client(&world).create_invoice(&key, &invoice(id, "A")).await;
+            let made = client(&world).create_invoice(&key, &invoice(id, "KWD")).await;
             (made, stripe.calls(&Method::POST, "/v1/invoices").len() - before)
         };
         for (id, status) in [("inv_1", 409), ("inv_2", 429), ("inv_3", 500), ("inv_4", 503)] {
@@ -100,11 +99,11 @@ both_databases! {
         let stripe = Stripe::start().await;
         let world = stripe.world(database).await;
         stripe.fail_next(&vec![Fault::FailAfter; 3]);
-        let lost = client(&world).create_invoice("inv_1:create:1", &invoice("inv_1", "before")).await;
+        let lost = client(&world).create_invoice("inv_1:create:1", &invoice("inv_1", "KWD")).await;
         assert!(lost.unwrap_err().is_temporary());
         // Another process, which would now build another form.
         let world = stripe.world(world.database.clone()).await;
-        let made = client(&world).create_invoice("inv_1:create:1", &invoice("inv_1", "after")).await;
+        let made = client(&world).create_invoice("inv_1:create:1", &invoice("inv_1", "USD")).await;
         made.unwrap();
         let calls = stripe.calls(&Method::POST, "/v1/invoices");
         assert_eq!(calls.len(), 4);
@@ -116,7 +115,7 @@ both_databases! {
         let world = stripe.world(database).await;
         let create = async |id: &str| {
             let key = format!("{id}:create:1");
-            client(&world).create_invoice(&key, &invoice(id, "A")).await
+            client(&world).create_invoice(&key, &invoice(id, "KWD")).await
         };
         stripe.fail_next(&vec![Fault::FailAfter; 3]);
         create("inv_1").await.unwrap_err();
@@ -138,7 +137,7 @@ both_databases! {
         let stripe = Stripe::start().await;
         let nowhere = [("STRIPE_API_BASE", "http://127.0.0.1:1")];
         let world = stripe.world_with(database, &nowhere).await;
-        let lost = client(&world).create_invoice("inv_1:create:1", &invoice("inv_1", "A")).await;
+        let lost = client(&world).create_invoice("inv_1:create:1", &invoice("inv_1", "KWD")).await;
         let error = lost.unwrap_err();
         assert!(matches!(error, StripeError::Transport { .. }), "{error}");
         assert!(error.is_temporary());

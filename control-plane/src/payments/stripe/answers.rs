@@ -59,27 +59,9 @@ pub struct StripeInvoice {
     /// Where it is.
     #[serde(default)]
     pub status: StripeInvoiceStatus,
-    /// Whom it bills.
-    #[serde(default, deserialize_with = "reference")]
-    pub customer: Option<String>,
-    /// Three lower-case letters.
-    #[serde(default)]
-    pub currency: String,
     /// Sum of the lines before discounts and tax.
     #[serde(default)]
     pub subtotal: i64,
-    /// Sum after discounts and tax.
-    #[serde(default)]
-    pub total: i64,
-    /// What is to be paid in the end.
-    #[serde(default)]
-    pub amount_due: i64,
-    /// What was paid.
-    #[serde(default)]
-    pub amount_paid: i64,
-    /// What is left to pay.
-    #[serde(default)]
-    pub amount_remaining: i64,
     /// How often Stripe tried to collect it.
     #[serde(default)]
     pub attempt_count: i64,
@@ -99,22 +81,6 @@ pub struct StripeInvoice {
     /// How many lines it has: 0 when Stripe did not say.
     #[serde(default, rename = "lines", deserialize_with = "count")]
     pub line_count: usize,
-    /// When it came to where it is.
-    #[serde(default, deserialize_with = "or_default")]
-    pub status_transitions: StripeTransitions,
-}
-
-/// When an invoice came to where it is, in Unix seconds.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-pub struct StripeTransitions {
-    /// When it was issued.
-    pub finalized_at: Option<i64>,
-    /// When it was paid.
-    pub paid_at: Option<i64>,
-    /// When it was given up.
-    pub marked_uncollectible_at: Option<i64>,
-    /// When it was taken back.
-    pub voided_at: Option<i64>,
 }
 
 /// A customer as Stripe has it.
@@ -125,8 +91,6 @@ pub struct StripeCustomer {
     /// Whether it was deleted.
     #[serde(default)]
     pub deleted: bool,
-    /// Where it gets mail.
-    pub email: Option<String>,
     /// Whether it is about real money.
     #[serde(default)]
     pub livemode: bool,
@@ -159,9 +123,6 @@ pub struct StripePaymentMethod {
     /// Such as `card`.
     #[serde(default, rename = "type")]
     pub kind: String,
-    /// Whose it is; nobody's once it is detached.
-    #[serde(default, deserialize_with = "reference")]
-    pub customer: Option<String>,
     /// When it was made, in Unix seconds.
     #[serde(default)]
     pub created: i64,
@@ -202,8 +163,6 @@ pub struct StripeCheckoutSession {
     /// Whose it is.
     #[serde(default, deserialize_with = "reference")]
     pub customer: Option<String>,
-    /// What it was made for.
-    pub client_reference_id: Option<String>,
     /// Whether it is about real money.
     #[serde(default)]
     pub livemode: bool,
@@ -223,8 +182,6 @@ impl StripeCheckoutSession {
 /// A session of the customer portal as Stripe has it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub struct StripePortalSession {
-    /// Its id, `bps_…`.
-    pub id: String,
     /// Where the customer goes.
     pub url: String,
 }
@@ -273,7 +230,7 @@ mod tests {
     #[test]
     fn what_is_unknown_is_kept_and_what_is_missing_is_nothing() {
         let invoice: StripeInvoice = serde_json::from_str(
-            r#"{"id": "in_1", "status": "held", "customer": {"id": "cus_1"}, "metadata": null,
+            r#"{"id": "in_1", "status": "held", "metadata": null,
                 "lines": {"object": "list", "data": [{"id": "il_1"}]}, "later": [1]}"#,
         )
         .unwrap();
@@ -281,11 +238,15 @@ mod tests {
             invoice.status,
             StripeInvoiceStatus::Other("held".to_owned())
         );
-        assert_eq!(invoice.customer.as_deref(), Some("cus_1"));
-        assert_eq!((invoice.total, invoice.line_count), (0, 1));
+        assert_eq!((invoice.subtotal, invoice.line_count), (0, 1));
         let customer: StripeCustomer =
             serde_json::from_str(r#"{"id": "cus_1", "deleted": true}"#).unwrap();
         assert!(customer.deleted && customer.default_payment_method().is_none());
+        let customer: StripeCustomer = serde_json::from_str(
+            r#"{"id": "cus_1", "invoice_settings": {"default_payment_method": {"id": "pm_1"}}}"#,
+        )
+        .unwrap();
+        assert_eq!(customer.default_payment_method(), Some("pm_1"));
     }
 
     #[test]

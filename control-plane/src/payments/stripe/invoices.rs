@@ -21,8 +21,6 @@ pub struct NewStripeInvoice<'a> {
     pub customer: &'a str,
     /// Of every line.
     pub currency: Currency,
-    /// For the customer to read.
-    pub description: Option<&'a str>,
 }
 
 /// A line to add to a draft.
@@ -72,7 +70,7 @@ impl Stripe {
                 None => self.begin_anew(key).await?,
             }
         }
-        let mut request = CreateInvoice::new()
+        let request = CreateInvoice::new()
             .customer(new.customer)
             .currency(stripe_currency(new.currency))
             .auto_advance(false)
@@ -80,9 +78,6 @@ impl Stripe {
             .pending_invoice_items_behavior(CreateInvoicePendingInvoiceItemsBehavior::Exclude)
             .automatic_tax(CreateInvoiceAutomaticTax::new(false))
             .metadata([(metadata::INVOICE.to_owned(), new.id.to_owned())]);
-        if let Some(description) = new.description {
-            request = request.description(description);
-        }
         self.post("invoices.create", key, &request).await
     }
 

@@ -23,7 +23,7 @@ use stripe_client_core::StripeRequest;
 
 pub use answers::{
     StripeCheckoutSession, StripeCustomer, StripeInvoice, StripeInvoiceStatus, StripeMetadata,
-    StripePaymentMethod, StripePortalSession, StripeTransitions, metadata,
+    StripePaymentMethod, StripePortalSession, metadata,
 };
 pub use customers::NewStripeCustomer;
 pub use failure::{Refusal, StripeError};
