@@ -11,6 +11,7 @@ mod kills;
 mod limits;
 mod load;
 mod network;
+mod paying;
 mod readme;
 mod redis;
 mod requests;

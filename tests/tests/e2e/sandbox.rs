@@ -31,7 +31,7 @@ async fn sandbox() -> Shop {
     Shop::open_with(redis, options).await
 }
 
-fn in_sandbox(mut options: EnvoyOptions) -> EnvoyOptions {
+pub fn in_sandbox(mut options: EnvoyOptions) -> EnvoyOptions {
     options.policy["sandbox"] = json!(true);
     options
 }
