@@ -34,7 +34,11 @@ impl Till {
     /// The plans `free`, `starter` (29.00, 10,000 units at most) and `pro` (99.00, 50,000 units and 0.002 for each
     /// further one), and no customers.
     pub async fn open(database: TestDatabase) -> Self {
-        let stripe = StripeSimulator::start(StripeOptions::default());
+        let stripe = StripeSimulator::start(StripeOptions {
+            // So long that whoever pays at once is first, even where others keep the processor busy.
+            collection_delay_ms: 250,
+            ..StripeOptions::default()
+        });
         let url = stripe.url();
         let settings = [
             ("STRIPE_API_KEY", stripe.key()),

@@ -1,5 +1,6 @@
 //! The control plane dies right after Stripe has done what it asked for, or while Stripe is at it, and comes back.
 
+use tollgate_tests::stripe::StripeOptions;
 use tollgate_tests::stripe::cards::GOOD;
 use tollgate_tests::stripe::faults::RequestTrouble;
 use tollgate_tests::wait;
@@ -27,7 +28,12 @@ async fn a_customer_gets_one_of_everything_though_it_dies_during_a_step() {
 
 /// Has the control plane die while it waits for the answer to a POST of this path.
 async fn dies_at(path: &str, what: RequestTrouble) {
-    let mut world = World::open().await;
+    let options = StripeOptions {
+        // Stripe must not collect by itself before it is asked to.
+        collection_delay_ms: FOR_EVER,
+        ..StripeOptions::default()
+    };
+    let mut world = World::with(options, &[]).await;
     let checkout = world.newcomer().await;
     world.stripe.fault("POST", path, what);
     tokio::select! {
