@@ -4,7 +4,6 @@ use std::rc::Rc;
 
 use super::cache::{ChainRef, Identity, KnownKey};
 use super::spend::{Short, Spending};
-use super::standing::Standing;
 use super::{Lack, Now, Refusal, RequestId, Ticket, Verdict, Waiting, Worker, demand_of};
 use crate::contract::{AccessDocument, Term};
 use crate::fields;
@@ -111,15 +110,8 @@ impl Worker {
                 Ok(refuse(Code::StoreUnavailable))
             };
         };
-        let held = known.standing.take().filter(|held| {
-            held.holds(waiting.rule, document.version, business_ms) && held.is_known_to(chain)
-        });
         let rule = (waiting.rule, demand);
-        let found = held.map_or_else(
-            || Standing::find(&known.document, &document, chain, rule, business_ms),
-            Ok,
-        );
-        let standing = match found {
+        let standing = match known.standing_at(&document, chain, rule, business_ms) {
             Ok(standing) => standing,
             Err(refusal) => return Ok(Verdict::Refuse(refusal)),
         };
@@ -134,11 +126,7 @@ impl Worker {
             now_ms: now.monotonic_ms,
             business_ms,
         };
-        let planned = spending.plan(demand, &standing.windows);
-        let spent = match planned {
-            Ok(plan) => Ok(spending.spend(demand, &plan)),
-            Err(short) => Err(short),
-        };
+        let spent = spending.spend(demand, &standing.windows);
         let term = standing.term;
         known.standing = Some(standing);
         let spent = match spent {

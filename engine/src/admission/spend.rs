@@ -43,8 +43,14 @@ pub(super) struct Spending<'a> {
 }
 
 impl Spending<'_> {
+    /// Spends what every meter costs, each from its window.
+    pub(super) fn spend(&mut self, demand: &Demand, windows: &[u32]) -> Result<Spent, Short> {
+        let plan = self.plan(demand, windows)?;
+        Ok(self.carry_out(demand, &plan))
+    }
+
     /// Where the units of every meter come from.
-    pub(super) fn plan(&self, demand: &Demand, windows: &[u32]) -> Result<Plan, Short> {
+    fn plan(&self, demand: &Demand, windows: &[u32]) -> Result<Plan, Short> {
         let mut plan = Plan::new();
         let mut needs = Vec::new();
         for (cost, number) in demand.meters.iter().zip(windows) {
@@ -120,7 +126,7 @@ impl Spending<'_> {
     }
 
     /// Spends what was planned.
-    pub(super) fn spend(&mut self, demand: &Demand, plan: &[(u32, Source)]) -> Spent {
+    fn carry_out(&mut self, demand: &Demand, plan: &[(u32, Source)]) -> Spent {
         let mut spent = Spent::new();
         for (cost, (number, source)) in demand.meters.iter().zip(plan) {
             let milli = cost.units.milli();

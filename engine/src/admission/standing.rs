@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use super::Refusal;
+use super::cache::KnownKey;
 use crate::contract::{AccessDocument, BlockCode, Entitlement, KeyDocument, Term};
 use crate::lease::Chain;
 use crate::policy::Demand;
@@ -23,6 +24,23 @@ pub(super) struct Standing {
     pub(super) windows: SmallVec<[u32; 2]>,
 }
 
+impl KnownKey {
+    /// What holds at `now_ms`, if it lets a request pass; the caller puts it back for the next one.
+    pub(super) fn standing_at(
+        &mut self,
+        access: &AccessDocument,
+        chain: &mut Chain,
+        rule: (usize, &Demand),
+        now_ms: i64,
+    ) -> Result<Standing, Refusal> {
+        let held = self.standing.take();
+        match held.filter(|held| held.holds(rule.0, access.version, now_ms)) {
+            Some(held) if held.is_known_to(chain) => Ok(held),
+            _ => Standing::find(&self.document, access, chain, rule, now_ms),
+        }
+    }
+}
+
 /// A stretch of time `[from, until)`, in unix ms.
 struct Stretch {
     from_ms: i64,
@@ -38,7 +56,7 @@ impl Stretch {
 
 impl Standing {
     /// Whether this is what holds for a rule and a version of the document at `now_ms`.
-    pub(super) const fn holds(&self, rule: usize, version: u64, now_ms: i64) -> bool {
+    const fn holds(&self, rule: usize, version: u64, now_ms: i64) -> bool {
         self.rule == rule
             && self.version == version
             && self.from_ms <= now_ms
@@ -46,13 +64,13 @@ impl Standing {
     }
 
     /// Whether the chain still has its windows: it forgets those that are over, and clocks may be set back.
-    pub(super) fn is_known_to(&self, chain: &Chain) -> bool {
+    fn is_known_to(&self, chain: &Chain) -> bool {
         let mut windows = self.windows.iter();
         windows.all(|number| chain.window(*number).is_some())
     }
 
     /// What holds at `now_ms`: the order of the checks is that of the codes that clients are told.
-    pub(super) fn find(
+    fn find(
         key: &KeyDocument,
         access: &AccessDocument,
         chain: &mut Chain,
