@@ -268,8 +268,10 @@ pub(super) const CHECKS: [Check; 32] = [
         says: "whose a credit is, and whose the fee or the line it paid",
         sql: "SELECT c.id, c.customer_id || ', ' || i.customer_id FROM credits c
                   JOIN invoice_lines l ON l.identity = c.source
-                      OR EXISTS (SELECT 1 FROM credit_applications a
-                          WHERE a.credit_id = c.id AND a.line = l.identity)
+                  JOIN invoices i ON i.id = l.invoice_id WHERE c.customer_id <> i.customer_id
+              UNION SELECT c.id, c.customer_id || ', ' || i.customer_id FROM credits c
+                  JOIN credit_applications a ON a.credit_id = c.id
+                  JOIN invoice_lines l ON l.identity = a.line
                   JOIN invoices i ON i.id = l.invoice_id WHERE c.customer_id <> i.customer_id",
     },
     Check {

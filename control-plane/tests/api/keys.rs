@@ -1,9 +1,12 @@
 //! API keys: issued once, kept as hashes, revoked and rolled.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tollgate::admin::Scope;
+use tollgate::app::{Role, Server};
+use tollgate::clock::Clock;
+use tollgate::jobs;
 use tollgate_engine::api_key::{ApiKey, Environment, KeyHash};
 
 use crate::both_databases;
@@ -114,6 +117,26 @@ both_databases! {
         let nobody = world.post("/v1/subscriptions/nobody/keys", &json!({})).await;
         nobody.problem(404, "subscription_not_found");
         world.get("/v1/keys/key_x").await.problem(404, "key_not_found");
+    }
+
+    async fn a_key_is_not_long_withheld_while_redis_is_away(database: TestDatabase) {
+        let world = World::at(database, &[], Clock::system()).await;
+        shop::open(&world).await;
+        let subscription = subscribe(&world, "free").await;
+        // Nothing answers where this Redis should be.
+        let server = Server::start(world.app.clone(), &[Role::Jobs], None).await.unwrap();
+        let held = async || {
+            let mut reader = world.app.database.read().await.unwrap();
+            jobs::is_held(&mut reader, "publish", world.clock.machine_now()).await.unwrap()
+        };
+        while !held().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let asked = Instant::now();
+        issue(&world, &subscription).await;
+        let waited = asked.elapsed();
+        assert!((Duration::from_millis(500)..Duration::from_secs(3)).contains(&waited), "{waited:?}");
+        server.shut_down().await.unwrap();
     }
 
     async fn keys_belong_to_the_chain(database: TestDatabase) {

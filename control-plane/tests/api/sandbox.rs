@@ -6,7 +6,9 @@ use jiff::{SignedDuration, Timestamp, ToSpan};
 use serde_json::{Value, json};
 use tollgate::app::{App, Role, Server};
 use tollgate::clock::Clock;
+use tollgate_engine::contract::Names;
 use tollgate_tests::redis::{RedisOptions, RedisServer};
+use tollgate_tests::store::request;
 use tollgate_tests::wait;
 
 use crate::both_databases;
@@ -149,6 +151,27 @@ both_databases! {
         sandbox.server.shut_down().await.unwrap();
     }
 
+    async fn a_store_that_is_lost_comes_back_with_its_time(database: TestDatabase) {
+        let sandbox = Sandbox::start(database).await;
+        sandbox.advance("PT24H").await.expect(200);
+        let store = Names::new(&sandbox.world.app.config.redis.prefix).store();
+        let read = || {
+            let answer = sandbox.redis.exchange(&request(&["HMGET", &store, "generation", "ready", "offset"]));
+            String::from_utf8(answer).unwrap()
+        };
+        let lead = sandbox.world.app.clock.lead_ms().to_string();
+        let before = read();
+        assert!(before.contains(&lead), "{before}");
+        assert_eq!(sandbox.redis.exchange(&request(&["FLUSHALL"])), b"+OK\r\n");
+        wait::until("another life of the store", async || match read() {
+            now if now.starts_with("*3\r\n$1\r\n2\r\n$1\r\n1\r\n") => Ok(()),
+            other => Err(other),
+        })
+        .await;
+        assert!(read().contains(&lead), "{}", read());
+        sandbox.server.shut_down().await.unwrap();
+    }
+
     async fn processes_have_one_time(database: TestDatabase) {
         let redis = RedisServer::start(RedisOptions::default());
         let url = format!("redis://{}", redis.address());
@@ -191,7 +214,6 @@ both_databases! {
 
 /// The version of a subscription's access document, each of which was a renewal.
 async fn documents(sandbox: &Sandbox, subscription: &Value) -> i64 {
-    use tollgate_tests::store::request;
     let chain = text(&subscription["chain"]);
     let keys = sandbox
         .redis
