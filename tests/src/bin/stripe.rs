@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use clap::Parser;
-use tollgate_tests::stripe::{MAIN_FLOW, Permissions, StripeOptions, StripeSimulator};
+use tollgate_tests::stripe::{Exchanges, MAIN_FLOW, Permissions, StripeOptions, StripeSimulator};
 
 /// A simulator of Stripe, for development and demos. No money moves.
 #[derive(Parser)]
@@ -38,6 +38,7 @@ async fn main() -> anyhow::Result<()> {
         key: arguments.key,
         permissions,
         webhook_secret: arguments.webhook_secret,
+        exchanges: Exchanges::Free,
         ..StripeOptions::default()
     });
     println!(

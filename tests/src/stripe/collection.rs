@@ -223,14 +223,18 @@ fn count_attempt(invoice: &mut Value) {
     };
 }
 
-/// Charges an invoice as Stripe does by itself: once after finalizing, and when its own retry comes.
+/// Charges an invoice soon after it was finalized, unless somebody has tried already.
+pub fn collect_first(world: &mut World, id: &str) {
+    let invoice = world.objects.get(id);
+    if invoice.is_some_and(|invoice| invoice["attempted"] == false) {
+        collect(world, id);
+    }
+}
+
+/// Charges an open invoice as Stripe does by itself, days after it failed.
 pub fn collect(world: &mut World, id: &str) {
-    let open = world
-        .objects
-        .find("invoice", id)
-        .ok()
-        .filter(|invoice| invoice["status"] == "open");
-    if let Some(invoice) = open {
+    let invoice = world.objects.find("invoice", id).ok();
+    if let Some(invoice) = invoice.filter(|invoice| invoice["status"] == "open") {
         // A refusal has been told by its events.
         let _ = attempt(world, invoice, None);
     }

@@ -1,5 +1,6 @@
 //! Checks exchanges against Stripe's published contract, which is not part of this repository.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -17,11 +18,24 @@ pub enum Conformance {
     NoContract(String),
 }
 
+impl fmt::Display for Conformance {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kept(said) => formatter.write_str(said),
+            Self::NoContract(place) => write!(
+                formatter,
+                "nothing was checked against Stripe's contract, which is not at {place} (STRIPE_OPENAPI)"
+            ),
+        }
+    }
+}
+
 /// Checks exchanges as they were recorded. The contract is `STRIPE_OPENAPI`, or `../shared/stripe/openapi.json` beside
-/// the repository, with its checker `conformance.py` next to it; it says what came of it.
+/// the repository, with its checker `conformance.py` next to it.
 ///
 /// # Panics
 /// When an exchange breaks the contract, with every way in which it does.
+#[must_use]
 pub fn check(exchanges: &[Value]) -> Conformance {
     let beside = || repository().join("../shared/stripe/openapi.json");
     let contract = std::env::var_os("STRIPE_OPENAPI").map_or_else(beside, PathBuf::from);
@@ -52,6 +66,5 @@ pub fn check(exchanges: &[Value]) -> Conformance {
         output.status.success(),
         "the contract is broken:\n{said}{end}"
     );
-    eprintln!("{}", end.trim());
     Conformance::Kept(end.trim().to_owned())
 }

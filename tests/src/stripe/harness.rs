@@ -10,13 +10,13 @@ use tokio::sync::oneshot;
 use super::account::add_endpoint;
 use super::conformance::{self, Conformance};
 use super::faults::{RequestFault, RequestTrouble, WebhookFault, WebhookTrouble};
-use super::server::{Permissions, Simulator, StripeOptions, serve};
+use super::server::{Exchanges, Permissions, Simulator, StripeOptions, serve};
 use super::webhooks::{Attempt, signature};
 use super::world::{Charge, now};
 use crate::http::{Answer, Connections, HttpClient, send};
 use crate::wait;
 
-/// A running simulator.
+/// A running simulator. When it is dropped, what it was asked is checked against Stripe's contract: no test can forget.
 #[derive(Debug)]
 pub struct StripeSimulator {
     address: SocketAddr,
@@ -35,6 +35,7 @@ impl Default for StripeOptions {
             permissions: Permissions::All,
             webhook_secret: "whsec_simulator00000000000000000".to_owned(),
             collection_delay_ms: 50,
+            exchanges: Exchanges::Checked,
         }
     }
 }
@@ -187,12 +188,14 @@ impl StripeSimulator {
         .await;
     }
 
-    /// Checks every exchange against Stripe's published contract, and says so when there is none.
+    /// Checks every exchange so far against Stripe's published contract, and says what came of it.
     ///
     /// # Panics
     /// When one breaks it.
     pub fn check_exchanges(&self) -> Conformance {
-        conformance::check(&self.exchanges())
+        let conformance = conformance::check(&self.exchanges());
+        eprintln!("{conformance}");
+        conformance
     }
 
     /// The body and the signature of an event as the simulator would send it, for a test that sends it itself.
@@ -274,6 +277,10 @@ impl Drop for StripeSimulator {
         // Either is gone already when its thread has failed, which the test has noticed by then.
         let _ = self.stop.take().map(|stop| stop.send(()));
         let _ = self.thread.take().map(JoinHandle::join);
+        if self.simulator.options().exchanges == Exchanges::Checked && !thread::panicking() {
+            // Without a contract, the end of the test run says so.
+            let _ = conformance::check(&self.exchanges());
+        }
     }
 }
 

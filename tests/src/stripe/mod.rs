@@ -26,4 +26,4 @@ pub mod webhooks;
 pub mod world;
 
 pub use harness::StripeSimulator;
-pub use server::{MAIN_FLOW, Permissions, StripeOptions};
+pub use server::{Exchanges, MAIN_FLOW, Permissions, StripeOptions};

@@ -34,6 +34,17 @@ pub struct StripeOptions {
     pub webhook_secret: String,
     /// How soon an invoice is charged that advances by itself, in milliseconds.
     pub collection_delay_ms: u64,
+    /// What is done about exchanges in the end.
+    pub exchanges: Exchanges,
+}
+
+/// What is done about the calls that a simulator answered, when it is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exchanges {
+    /// They are checked against Stripe's contract, if it is at hand.
+    Checked,
+    /// Nothing: some are wrong on purpose.
+    Free,
 }
 
 /// What a key may do.
@@ -218,7 +229,7 @@ pub fn go_on(simulator: &Arc<Simulator>) {
         let simulator = Arc::clone(simulator);
         tokio::spawn(async move {
             tokio::time::sleep(Duration::from_millis(simulator.options.collection_delay_ms)).await;
-            collection::collect(&mut simulator.world(), &invoice);
+            collection::collect_first(&mut simulator.world(), &invoice);
             dispatch(&simulator);
         });
     }

@@ -256,6 +256,27 @@ async fn an_invoice_that_advances_by_itself_is_charged_once() {
 }
 
 #[tokio::test]
+async fn an_invoice_that_somebody_tried_to_pay_waits_for_stripes_retry() {
+    let world = World::new();
+    let customer = world.customer_with(FAILS_LATER).await;
+    let invoice = world.draft(&customer).await;
+    let path = |step: &str| format!("/v1/invoices/{invoice}/{step}");
+    world.made(&path("finalize"), "auto_advance=true").await;
+    assert_eq!(world.post(&path("pay"), "").await.status, 402);
+    let another = world.draft(&customer).await;
+    let finalize = format!("/v1/invoices/{another}/finalize");
+    world.made(&finalize, "auto_advance=true").await;
+    // What is finalized later is charged later.
+    wait::until("the other invoice's charge", async || {
+        let charges = world.stripe.charges();
+        let charged = charges.iter().any(|charge| charge.invoice == another);
+        charged.then_some(()).ok_or_else(|| format!("{charges:?}"))
+    })
+    .await;
+    assert_eq!(world.invoice(&invoice).await["attempt_count"], 1);
+}
+
+#[tokio::test]
 async fn what_needs_no_money_is_paid_at_once() {
     let world = World::new();
     let customer = world.paying_customer().await;

@@ -31,7 +31,7 @@ fn every_call_and_parameter_of_the_table_is_in_the_contract() {
             .into_iter()
             .map(|form| request(operation.method, operation.path, &form))
     });
-    check(&requests.collect::<Vec<_>>());
+    eprintln!("{}", check(&requests.collect::<Vec<_>>()));
 }
 
 /// A form with everything the parameter can hold, and what is required besides.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tollgate_tests::http::{Answer, Connections, HttpClient, send};
 use tollgate_tests::stripe::cards::GOOD;
 use tollgate_tests::stripe::world::VERSION;
-use tollgate_tests::stripe::{StripeOptions, StripeSimulator};
+use tollgate_tests::stripe::{Exchanges, StripeOptions, StripeSimulator};
 
 /// A simulator and somebody who has its key.
 pub struct World {
@@ -21,8 +21,12 @@ impl World {
         Self::with(StripeOptions::default())
     }
 
+    /// The same with a simulator as given; who asks for nothing wrong checks the exchanges itself.
     pub fn with(options: StripeOptions) -> Self {
-        let stripe = StripeSimulator::start(options);
+        let stripe = StripeSimulator::start(StripeOptions {
+            exchanges: Exchanges::Free,
+            ..options
+        });
         Self {
             client: HttpClient::new(stripe.url(), Connections::Fresh),
             stripe,
