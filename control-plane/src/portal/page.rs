@@ -48,7 +48,10 @@ impl Page {
     /// A secret, on a line of its own and selected by one click.
     pub(super) fn secret(mut self, label: &str, secret: &str) -> Self {
         let (label, secret) = (escape(label), escape(secret));
-        let _ = writeln!(self.body, "<p>{label}</p>\n<p><code>{secret}</code></p>");
+        let _ = writeln!(
+            self.body,
+            "<p>{label}</p>\n<p><code id=\"api-key\">{secret}</code></p>"
+        );
         self
     }
 
