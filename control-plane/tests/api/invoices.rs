@@ -8,7 +8,7 @@ use tollgate::jobs::Job;
 
 use crate::both_databases;
 use crate::shop::{act, change, text};
-use crate::till::{DAY, PAYS, Till, lines};
+use crate::till::{DAY, PAYS, Till, fee, lines, sell};
 use crate::world::{TestDatabase, World};
 
 async fn estimate(world: &World, subscription: &Value, plan: &str) -> Value {
@@ -239,6 +239,33 @@ both_databases! {
         till.settle().await;
         assert_eq!(till.summary().await[2..], ["recurring paid 99.00"]);
         assert_eq!(till.number("SELECT COUNT(*) FROM credits").await, 1);
+        till.assert_sound().await;
+    }
+
+    async fn changes_at_one_instant_are_billed_as_one(database: TestDatabase) {
+        let till = Till::open(database).await;
+        sell(&till.world, "large", json!([fee("490.00")])).await;
+        let starter = till.check_out("acme", "starter", PAYS).await;
+        till.settle().await;
+        till.go_to("01-16T12:00:00").await;
+        let pro = change(&till.world, &starter, "pro").await;
+        let large = change(&till.world, &pro, "large").await;
+        till.go_to("01-16T12:00:10").await;
+        till.settle().await;
+        assert_eq!(till.summary().await, ["first paid 29.00", "change paid 475.50"]);
+        assert_eq!(till.invoices().await[1]["subscription"], large["id"]);
+        // One after the other, before the first is billed: each fee is charged, and given back.
+        till.go_to("02-01T00:00:00").await;
+        let pro = json!({"plan": "pro", "timing": "immediate"});
+        let pro = act(&till.world, &large, "change", &pro).await.expect(200);
+        till.world.clock.advance_business(Duration::from_secs(1));
+        let starter = json!({"plan": "starter", "timing": "immediate"});
+        act(&till.world, &pro, "change", &starter).await.expect(200);
+        till.go_to("02-01T00:00:10").await;
+        till.settle().await;
+        till.hear().await;
+        assert_eq!(till.summary().await[2..], ["change paid 0.00", "change paid 0.00"]);
+        assert_eq!(till.number("SELECT COUNT(*) FROM credits").await, 3);
         till.assert_sound().await;
     }
 

@@ -148,12 +148,26 @@ pub async fn subscription_changed(
     });
     let schedule = Schedule {
         subscription: new.subscription.id,
-        changed_from: Some(old.subscription.id),
+        changed_from: Some(left_at(tx, &old.subscription, start).await?),
         billed: None,
         next,
     };
     save(tx, &schedule).await?;
     reschedule(app, tx, &ended).await
+}
+
+/// Whom a subscription takes over from at `start`: `old`, or where that one ends in the instant it began
+/// and was not billed, the one before.
+async fn left_at(
+    tx: &mut Write,
+    old: &Subscription,
+    start: BusinessInstant,
+) -> Result<SubscriptionId> {
+    let before = find(tx, old.id).await?;
+    let before = before.filter(|before| start <= old.active_from && before.billed.is_none());
+    Ok(before
+        .and_then(|before| before.changed_from)
+        .unwrap_or(old.id))
 }
 
 /// Bills a subscription until its end, which was set or taken back; one that will never begin is not
