@@ -32,7 +32,7 @@ pub use schedules::{
     pending_at, subscription_began, subscription_changed, subscription_ended,
     subscription_took_effect,
 };
-pub use state::{apply, standing};
+pub use state::{apply, standing, standing_but};
 pub use store::{count_issued_since, overdue, unsettled};
 
 use crate::catalog::currency::Currency;

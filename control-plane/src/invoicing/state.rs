@@ -18,13 +18,25 @@ use crate::subscriptions::{self, Loader, PaymentStatus};
 /// # Errors
 /// When the database refuses.
 pub async fn standing(connection: &mut Connection, chain: SubscriptionId) -> Result<Standing> {
+    standing_but(connection, chain, None).await
+}
+
+/// The same without the invoices of one subscription.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn standing_but(
+    connection: &mut Connection,
+    chain: SubscriptionId,
+    but: Option<SubscriptionId>,
+) -> Result<Standing> {
     let mut standing = Standing {
         status: PaymentStatus::NotRequired,
         due_since: None,
         first_payment: FirstPayment::ToCome,
     };
     let mut worst = None;
-    for (status, due_since) in store::statuses(connection, chain).await? {
+    for (status, due_since) in store::statuses(connection, chain, but).await? {
         if status == InvoiceStatus::Paid {
             standing.status = PaymentStatus::Paid;
             standing.first_payment = FirstPayment::Made;

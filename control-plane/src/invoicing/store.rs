@@ -269,16 +269,21 @@ pub(super) async fn fees_at(
     Ok(fees)
 }
 
-/// Status, due since and total of every invoice of a chain with an amount.
+/// By status, the first due instant of the invoices of a chain with an amount, in money or in credit; but of those of one
+/// subscription.
 pub(super) async fn statuses(
     connection: &mut Connection,
     chain: SubscriptionId,
+    but: Option<SubscriptionId>,
 ) -> Result<Vec<(InvoiceStatus, Option<BusinessInstant>)>> {
     let rows: Vec<(String, Option<i64>)> = sqlx::query_as(
         "SELECT status, MIN(due_since_ms) FROM invoices
-         WHERE chain_id = $1 AND total > 0 GROUP BY status",
+         WHERE chain_id = $1 AND subscription_id <> $2 AND (total > 0 OR EXISTS (
+             SELECT 1 FROM invoice_lines WHERE invoice_id = invoices.id AND credit > 0))
+         GROUP BY status",
     )
     .bind(chain.to_string())
+    .bind(but.map(|but| but.to_string()).unwrap_or_default())
     .fetch_all(connection)
     .await?;
     let rows = rows.into_iter().map(|(status, due_since_ms)| {

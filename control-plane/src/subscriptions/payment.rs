@@ -1,7 +1,7 @@
 //! What payment allows a chain: how it stands, with the grace of its customer and its plan.
 
 use super::schedule::Term;
-use super::{Chain, PaymentStatus};
+use super::{Begin, Chain, PaymentStatus};
 use crate::catalog::configuration;
 use crate::clock::BusinessInstant;
 use crate::customers;
@@ -28,7 +28,11 @@ pub async fn block(
     if !chain.members.iter().any(|member| member.plan.is_billed()) {
         return Ok(None);
     }
-    let standing = invoicing::standing(connection, chain.id).await?;
+    // While a change waits for its invoice, what was before goes on as if nobody had wished for it.
+    let mut members = chain.members.iter().map(|member| &member.subscription);
+    let waiting = members.find(|subscription| subscription.begin == Begin::WhenPaid);
+    let waiting = waiting.map(|subscription| subscription.id);
+    let standing = invoicing::standing_but(connection, chain.id, waiting).await?;
     let terms = terms(connection, chain, now).await?;
     let stretches: Vec<_> = chain.terms().map(stretch).collect();
     Ok(grace::block(&standing, &terms, &stretches, now))

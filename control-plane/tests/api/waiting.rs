@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::bank::{self, DAY, assert_access, give_card, newest, pass, say, say_of};
 use crate::both_databases;
-use crate::shop::{act, change, look, subscribe, text, try_subscribe};
+use crate::shop::{self, act, change, look, subscribe, text, try_subscribe};
 use crate::world::{TestDatabase, World};
 
 async fn waiting(database: TestDatabase) -> (World, Value, Value) {
@@ -81,5 +81,22 @@ both_databases! {
         say(&world, "paid").await;
         assert_access(&world, &paid, ("granted", "paid")).await;
         assert_eq!(look(&world, &free, "").await["activeTo"], "2026-01-11T00:00:00Z");
+    }
+
+    async fn who_pays_as_they_go_is_not_blocked_for_what_they_only_wished(database: TestDatabase) {
+        let world = bank::open(database).await;
+        give_card(&world).await;
+        let usage = json!({"phases": [{"key": "main", "name": "Main", "duration": null, "rateCards": [
+            {"type": "usage_based", "key": "calls", "featureKey": "calls", "billingCadence": "P1M",
+                "price": {"type": "tiered", "mode": "graduated", "tiers": [{"unitPrice": {"amount": "0.01"}}]},
+                "entitlementTemplate": {"type": "metered", "isSoftLimit": true}}]}]});
+        shop::sell_with(&world, "usage", &[], &usage).await;
+        let used = subscribe(&world, "usage").await;
+        assert_access(&world, &used, ("granted", "not_required")).await;
+        let paid = change(&world, &used, "starter").await;
+        say(&world, "failed").await;
+        assert_access(&world, &used, ("granted", "failed")).await;
+        say(&world, "paid").await;
+        assert_access(&world, &paid, ("granted", "paid")).await;
     }
 }
