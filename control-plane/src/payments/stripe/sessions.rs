@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use stripe_billing::billing_portal_session::CreateBillingPortalSession;
 use stripe_checkout::checkout_session::{
-    CreateCheckoutSession, CreateCheckoutSessionSetupIntentData, RetrieveCheckoutSession,
+    CreateCheckoutSession, CreateCheckoutSessionAllowedPaymentMethodTypes,
+    CreateCheckoutSessionSetupIntentData, RetrieveCheckoutSession,
 };
 use stripe_shared::CheckoutSessionMode;
 
@@ -50,6 +51,8 @@ impl Stripe {
             .client_reference_id(new.reference)
             .metadata(ours)
             .setup_intent_data(intent)
+            // Cards and their wallets: a debit takes days to clear, and would count as failed until it has.
+            .allowed_payment_method_types([CreateCheckoutSessionAllowedPaymentMethodTypes::Card])
             .success_url(new.success_url)
             .cancel_url(new.cancel_url);
         self.post("checkout_sessions.create", key, &request).await
