@@ -4,7 +4,8 @@
 
 use std::fmt::Write;
 
-use crate::limits::{IDENTITY_VALUE_MAX_BYTES, MILLI_PER_UNIT};
+use crate::contract::Entitlement;
+use crate::limits::{ENTITLEMENTS_MAX_BYTES, IDENTITY_VALUE_MAX_BYTES, MILLI_PER_UNIT};
 use crate::problem::IdentityHeaders;
 use crate::units::Units;
 
@@ -129,6 +130,34 @@ impl Identity<'_> {
         }
         dictionary
     }
+}
+
+/// The header with the plan's static entitlements: one JSON object by feature, or `None` when the plan has none.
+///
+/// What does not fit any more is left out whole, last features first: cut it would say something else.
+#[must_use]
+pub fn entitlements<'e>(
+    given: impl IntoIterator<Item = (&'e String, &'e Entitlement)>,
+) -> Option<(&'static str, String)> {
+    let mut object = String::new();
+    for (feature, entitlement) in given {
+        let Entitlement::Static { config } = entitlement else {
+            continue;
+        };
+        let name = ascii_json(&serde_json::Value::from(feature.as_str()));
+        let member = format!("{name}:{}", ascii_json(config));
+        // With the separator before it and the brace after the last.
+        if object.len() + member.len() + 2 > ENTITLEMENTS_MAX_BYTES {
+            break;
+        }
+        object.push(if object.is_empty() { '{' } else { ',' });
+        object.push_str(&member);
+    }
+    if object.is_empty() {
+        return None;
+    }
+    object.push('}');
+    Some(("x-tollgate-entitlements", object))
 }
 
 /// Whether a text can stand in a header as it is: 1 to 256 bytes of printable ASCII, no space at

@@ -40,6 +40,8 @@ pub const PATH_MAX_BYTES: usize = 64 * 1_024;
 pub const INSTANCE_MAX_BYTES: usize = 1_024;
 /// Longest value of one member of an identity header, in bytes.
 pub const IDENTITY_VALUE_MAX_BYTES: usize = ID_MAX_BYTES;
+/// Longest header with static entitlements, in bytes: common servers take no longer ones.
+pub const ENTITLEMENTS_MAX_BYTES: usize = 8 * 1_024;
 
 // Configuration.
 

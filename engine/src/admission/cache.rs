@@ -27,7 +27,7 @@ pub(super) struct KnownKey {
     pub(super) offline: Offline,
     /// What held for the last request, and may still.
     pub(super) standing: Option<Standing>,
-    /// Headers that tell the upstream who calls, for the document version and term they were made for.
+    /// Headers for the upstream, for the document version and term they were made for.
     pub(super) identity: Option<Identity>,
 }
 

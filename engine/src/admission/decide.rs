@@ -184,17 +184,21 @@ fn identity(
         return Rc::clone(&made.headers);
     }
     let Term {
-        subscription, plan, ..
+        subscription,
+        plan,
+        entitlements,
+        ..
     } = &document.terms[term];
-    let headers: Rc<[_]> = fields::Identity {
+    let mut headers = fields::Identity {
         customer: &document.customer,
         subscription,
         plan,
         key: &known.document.id,
         subject: known.document.subject.as_deref(),
     }
-    .headers(policy.responses.identity)
-    .into();
+    .headers(policy.responses.identity);
+    headers.extend(fields::entitlements(entitlements));
+    let headers: Rc<[_]> = headers.into();
     known.identity = Some(Identity {
         version: document.version,
         term,

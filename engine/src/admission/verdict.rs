@@ -109,7 +109,7 @@ pub struct Ticket {
     pub(super) key: Rc<str>,
     pub(super) hour: i64,
     pub(super) spent: Spent,
-    /// Headers that tell the upstream who calls.
+    /// Headers that tell the upstream who calls, and what the plan says to it.
     pub identity: Rc<[(&'static str, String)]>,
     pub(super) document: Rc<AccessDocument>,
     pub(super) term: usize,

@@ -1,5 +1,9 @@
 //! Tables for header values.
 
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
 use super::*;
 
 fn units(text: &str) -> Units {
@@ -80,6 +84,59 @@ fn identity_is_a_dictionary_of_tokens_and_strings() {
             [header],
             "{subject:?}"
         );
+    }
+}
+
+#[cfg_attr(target_arch = "wasm32", wasm_bindgen_test::wasm_bindgen_test)]
+#[cfg_attr(not(target_arch = "wasm32"), test)]
+fn static_entitlements_are_one_object() {
+    type Given<'g> = &'g [(&'g str, Entitlement)];
+    let constant = |config| Entitlement::Static { config };
+    let long = "x".repeat(4_000);
+    let table: [(Given<'_>, Option<String>); 6] = [
+        (&[], None),
+        (&[("chat", Entitlement::Boolean)], None),
+        (
+            &[(
+                "meter",
+                Entitlement::Metered {
+                    windows: Vec::new(),
+                },
+            )],
+            None,
+        ),
+        (
+            &[
+                ("chat", Entitlement::Boolean),
+                ("models", constant(json!(["a", "\u{e9}\n"]))),
+                ("tokens", constant(json!(4096))),
+            ],
+            Some(r#"{"models":["a","\u00e9\n"],"tokens":4096}"#.to_owned()),
+        ),
+        (
+            &[("none", constant(json!(null)))],
+            Some(r#"{"none":null}"#.to_owned()),
+        ),
+        (
+            &[
+                ("a", constant(json!(long))),
+                ("b", constant(json!(long))),
+                ("c", constant(json!(long))),
+            ],
+            Some(format!(r#"{{"a":"{long}","b":"{long}"}}"#)),
+        ),
+    ];
+    for (given, expected) in table {
+        let given: BTreeMap<String, Entitlement> = given
+            .iter()
+            .map(|(feature, entitlement)| ((*feature).to_owned(), entitlement.clone()))
+            .collect();
+        let header = entitlements(&given).map(|(name, value)| {
+            assert_eq!(name, "x-tollgate-entitlements");
+            assert!(value.len() <= ENTITLEMENTS_MAX_BYTES);
+            value
+        });
+        assert_eq!(header, expected, "{given:?}");
     }
 }
 

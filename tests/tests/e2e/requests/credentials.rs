@@ -1,6 +1,7 @@
 //! Where keys are found, what the upstream sees of them, and that nobody else says who calls (E10).
 
 use serde_json::json;
+use tollgate_engine::contract::Entitlement;
 use tollgate_tests::envoy::Normalisation;
 
 use super::{METER, PLENTY, Scene, seen};
@@ -102,6 +103,32 @@ async fn the_identity_may_be_a_header_each() {
         assert_eq!(seen(&saw, header), Some(value), "{saw}");
     }
     assert_eq!(seen(&saw, "x-tollgate-identity"), None, "{saw}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_upstream_is_told_what_the_plan_says_to_it() {
+    let _alone = alone().await;
+    let mut scene = Scene::set().await;
+    let told = scene.world.stranger();
+    let mut access = customer::access(&told.chain, &[(METER, PLENTY)]);
+    let entitlements = &mut access.terms[0].entitlements;
+    let models = json!({"models": ["small", "gro\u{df}"], "tokens": 4096});
+    let limits = Entitlement::Static { config: models };
+    entitlements.insert("limits".to_owned(), limits);
+    entitlements.insert("chat".to_owned(), Entitlement::Boolean);
+    scene.world.write_access(&told, &access);
+    scene.world.write_key(&told, &customer::key_document(&told));
+
+    let header = "x-tollgate-entitlements";
+    let forged = "x-tollgate-entitlements: {\"limits\":1}";
+    let key = format!("x-api-key: {}", told.key);
+    let saw = scene.get_with("/", &[&key, forged]).await.json();
+    assert_eq!(
+        seen(&saw, header),
+        Some(r#"{"limits":{"models":["small","gro\u00df"],"tokens":4096}}"#)
+    );
+    let saw = scene.get("/", &scene.customer).await.json();
+    assert_eq!(seen(&saw, header), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
