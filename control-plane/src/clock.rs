@@ -171,12 +171,12 @@ impl Clock {
         *self.lead.borrow()
     }
 
-    /// Has business time be so far from where it would be by itself: a sandbox's way to move it.
-    pub fn set_lead_ms(&self, lead_ms: i64) {
+    /// Has business time be so far ahead of where it would be by itself: a sandbox's way to move it. It never goes back.
+    pub fn advance_to_lead_ms(&self, lead_ms: i64) {
         self.lead.send_if_modified(|lead| {
-            let is_new = *lead != lead_ms;
-            *lead = lead_ms;
-            is_new
+            let is_ahead = *lead < lead_ms;
+            *lead = lead_ms.max(*lead);
+            is_ahead
         });
     }
 

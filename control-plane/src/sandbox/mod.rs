@@ -127,9 +127,9 @@ async fn wish(app: &App, tx: &mut Write, target: BusinessInstant) -> Result<()> 
         return Err(Error::conflict("clock_moving", detail));
     }
     let wished = Position {
-        lead_ms: app.clock.lead_ms(),
         target: Some(target),
         stepped: now.after(SETTLED_AFTER),
+        ..position
     };
     Ok(store::set_position(tx, wished).await?)
 }
@@ -141,20 +141,23 @@ async fn arrived(app: &App, target: BusinessInstant) -> Result<()> {
     loop {
         let position = store::position(&mut *app.database.read().await?).await?;
         if position.target != Some(target) {
-            app.clock.set_lead_ms(position.lead_ms);
+            app.clock.advance_to_lead_ms(position.lead_ms);
             sleep(KNOWN_AFTER).await;
             return Ok(());
         }
         if position.stepped.after(app.config.sandbox.step_timeout()) < app.clock.machine_now() {
-            return Err(give_up(app, position).await?);
+            give_up(app, position).await?;
         }
         sleep(POLL).await;
     }
 }
 
-/// Leaves the clock where it is, and says what it waits for.
-async fn give_up(app: &App, position: Position) -> Result<Error> {
+/// Leaves the clock where it is and says what it waits for, unless it has gone on meanwhile.
+async fn give_up(app: &App, position: Position) -> Result<()> {
     let mut tx = app.database.begin_write().await?;
+    if store::position(&mut tx).await? != position {
+        return Ok(());
+    }
     let agenda = agenda::read(app, &mut tx, position).await?;
     let stopped = Position {
         target: None,
@@ -168,7 +171,7 @@ async fn give_up(app: &App, position: Position) -> Result<Error> {
         false => agenda.pending.join(", "),
     };
     let detail = format!("The clock stays at {now}: this is still to be done: {waits}.");
-    Ok(Error::late("clock_stopped", detail))
+    Err(Error::late("clock_stopped", detail))
 }
 
 /// Sets the clock of a process that starts.
@@ -178,7 +181,7 @@ async fn give_up(app: &App, position: Position) -> Result<Error> {
 pub async fn begin(app: &App) -> anyhow::Result<()> {
     let lead_ms = lead_ms(&mut *app.database.read().await?).await?;
     if app.config.environment == Environment::Sandbox {
-        app.clock.set_lead_ms(lead_ms);
+        app.clock.advance_to_lead_ms(lead_ms);
         return Ok(());
     }
     ensure!(
@@ -193,7 +196,7 @@ pub async fn follow(app: App, mut shutdown: Shutdown) {
     while !shutdown.is_requested() {
         match app.database.read().await {
             Ok(mut reader) => match lead_ms(&mut reader).await {
-                Ok(lead_ms) => app.clock.set_lead_ms(lead_ms),
+                Ok(lead_ms) => app.clock.advance_to_lead_ms(lead_ms),
                 Err(error) => tracing::warn!(%error, "cannot read the sandbox's clock"),
             },
             Err(error) => tracing::warn!(%error, "cannot read the sandbox's clock"),

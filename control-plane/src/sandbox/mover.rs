@@ -35,6 +35,8 @@ impl Mover {
         target: BusinessInstant,
     ) -> anyhow::Result<()> {
         let clock = &self.app.clock;
+        // Another process may have moved it before.
+        clock.advance_to_lead_ms(position.lead_ms);
         let agenda = {
             let mut reader = self.app.database.read().await?;
             agenda::read(&self.app, &mut reader, position).await?
@@ -60,7 +62,7 @@ impl Mover {
         }
         store::set_position(&mut tx, stepped).await?;
         claim.commit(tx).await?;
-        clock.set_lead_ms(stepped.lead_ms);
+        clock.advance_to_lead_ms(stepped.lead_ms);
         Ok(())
     }
 }
