@@ -58,7 +58,8 @@ pub struct AccessView {
 ///
 /// A customer has one subscription at a time, unless several are enabled. Who had one before goes
 /// on with it: keys that were not revoked work again, and a usage period that is not over is not
-/// given anew.
+/// given anew. A paid plan needs a payment method on file, to which a Checkout leads; access begins
+/// when the first invoice is paid.
 #[utoipa::path(post, path = "/v1/subscriptions", tag = "subscriptions",
     request_body = SubscriptionDocument,
     responses((status = 201, description = "The subscription.", body = SubscriptionView)))]
@@ -130,8 +131,9 @@ pub async fn get_subscription(
 /// Changes the plan of a subscription, and answers with the one that follows it.
 ///
 /// An upgrade is immediate, a downgrade comes with the next cycle; `timing` says otherwise. Keys go
-/// on. Units that were used in a period that is not over count against the new plan's limit. A
-/// change that was scheduled before is dropped.
+/// on. Units that were used in a period that is not over count against the new plan's limit, unless a
+/// fee is newly charged. A change that was scheduled before is dropped. Who never paid anything changes
+/// to a plan with a fee when its first invoice is paid, and goes on as before until then.
 #[utoipa::path(post, path = "/v1/subscriptions/{subscription}/change", tag = "subscriptions",
     params(("subscription" = String, Path, description = "Its id or key.")),
     request_body = ChangeDocument,
