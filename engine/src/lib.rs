@@ -16,6 +16,7 @@
 pub mod admission;
 pub mod api_key;
 pub mod contract;
+pub mod cost;
 pub mod fields;
 pub mod lease;
 pub mod limits;

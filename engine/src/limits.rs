@@ -43,6 +43,19 @@ pub const IDENTITY_VALUE_MAX_BYTES: usize = ID_MAX_BYTES;
 /// Longest header with static entitlements, in bytes: common servers take no longer ones.
 pub const ENTITLEMENTS_MAX_BYTES: usize = 8 * 1_024;
 
+// Responses whose bodies are read.
+
+/// Longest token of a pointer into a JSON body, in bytes.
+pub const SCAN_TOKEN_MAX_BYTES: usize = 128;
+/// Tokens of one pointer.
+pub const SCAN_TOKENS_MAX: usize = 16;
+/// Objects and arrays within each other in a body; what stands deeper is not read, nor what follows it.
+pub const SCAN_DEPTH_MAX: usize = 128;
+/// Longest number of a body that is read, in bytes.
+pub const SCAN_NUMBER_MAX_BYTES: usize = 64;
+/// Bytes of a body that are looked at together.
+pub const SCAN_PIECE_MAX_BYTES: usize = 64 * 1_024;
+
 // Configuration.
 
 /// Longest filter configuration, in bytes.
@@ -61,6 +74,8 @@ pub const METHOD_MAX_BYTES: usize = 32;
 pub const RULE_PATH_MAX_BYTES: usize = 2_048;
 /// Meters in one rule.
 pub const METERS_PER_RULE_MAX: usize = 16;
+/// Terms in one sum of `meterFrom`.
+pub const TERMS_PER_METER_MAX: usize = 16;
 /// Required features in one rule.
 pub const REQUIRES_PER_RULE_MAX: usize = 16;
 /// Ranges in one `meterOnStatusCodes`.
@@ -166,6 +181,7 @@ const _: () = assert!(REDIS_TIMEOUT_MIN_MS <= REDIS_TIMEOUT_MAX_MS);
 const _: () = assert!(REDIS_TIMEOUT_MAX_MS <= LEASE_TTL_MAX_MS);
 // Whatever an object may list fits into its fields.
 const _: () = assert!(METERS_PER_RULE_MAX <= FIELDS_PER_OBJECT_MAX);
+const _: () = assert!(SCAN_TOKENS_MAX <= SCAN_DEPTH_MAX);
 // A rule's path fits into a request's, and a slug into an id.
 const _: () = assert!(RULE_PATH_MAX_BYTES <= PATH_MAX_BYTES);
 const _: () = assert!(INSTANCE_MAX_BYTES <= PATH_MAX_BYTES);

@@ -76,11 +76,10 @@ impl Worker {
             Lack::Reading | Lack::Document(_) => true,
             // It is among the look-ups.
             Lack::Key => false,
-            Lack::Units(chain, needs) => self.chains.look(*chain).is_some_and(|chain| {
-                needs
-                    .iter()
-                    .any(|need| !chain.is_exhausted(&need.window, now_ms))
-            }),
+            Lack::Units(chain, needs) => self
+                .chains
+                .look(*chain)
+                .is_some_and(|chain| needs.iter().any(|need| !chain.is_exhausted(need, now_ms))),
         }
     }
 

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::cache::{ChainRef, Identity, KnownKey};
 use super::spend::{Short, Spending};
+use super::verdict::Open;
 use super::{Lack, Now, Refusal, RequestId, Ticket, Verdict, Waiting, Worker, demand_of};
 use crate::contract::{AccessDocument, Term};
 use crate::fields;
@@ -143,6 +144,10 @@ impl Worker {
             spent,
             document,
             term,
+            open: demand
+                .told
+                .as_ref()
+                .map(|told| Open::begin(told, waiting.hash)),
         };
         if !up {
             stats.offline_milli += ticket.milli();

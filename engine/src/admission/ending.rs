@@ -1,6 +1,10 @@
 //! How admitted requests end, and how the worker itself does.
 
+use smallvec::SmallVec;
+
+use super::verdict::Open;
 use super::{Now, Ticket, Worker, seconds};
+use crate::cost::{Cost, Reading};
 use crate::fields::MeterState;
 use crate::lease::LeaseRules;
 use crate::units::Units;
@@ -14,35 +18,156 @@ pub enum Ending {
     Died,
 }
 
+/// What comes after a response's headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// A body, trailers, or both.
+    Follows,
+    /// Nothing.
+    None,
+}
+
+/// Whether a request is through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// It is; the ticket is of no more use.
+    Whole,
+    /// The rest of the response tells what it costs: it is to be shown to [`Ticket::reading`], and the ticket handed
+    /// back by [`Worker::finish`] when it has ended, however.
+    Begun,
+}
+
+/// What becomes of what a request holds of one meter.
+#[derive(Clone, Copy)]
+enum Outcome {
+    Consumed,
+    Released,
+    Told(u64),
+    Unchanged,
+}
+
 impl Worker {
-    /// Takes back the ticket of an admitted request.
+    /// Takes in the headers of the response to an admitted request. All but the costs that it has still to tell is
+    /// settled.
+    pub fn respond<'h>(
+        &mut self,
+        ticket: &mut Ticket,
+        ending: Ending,
+        headers: impl Iterator<Item = (&'h [u8], &'h [u8])>,
+        rest: Rest,
+        now: Now,
+    ) -> Settled {
+        if ticket.open.is_none() || !self.is_metered(ticket, ending) {
+            self.finish(ticket, ending, now);
+            return Settled::Whole;
+        }
+        self.tally.note_metered(ticket.rule);
+        let demand = self.demand(ticket.rule);
+        let is_told: Vec<bool> = demand.map_or_else(Vec::new, |demand| {
+            demand.meters.iter().map(|cost| cost.is_told).collect()
+        });
+        self.settle(ticket, now, |place| match is_told.get(place) {
+            Some(true) => Outcome::Unchanged,
+            Some(false) | None => Outcome::Consumed,
+        });
+        let Some(open) = ticket.open.as_mut() else {
+            return Settled::Whole;
+        };
+        open.reading = Some(Reading::begin(&open.told, headers));
+        if rest == Rest::Follows && open.told.outlasts_headers() {
+            return Settled::Begun;
+        }
+        self.finish(ticket, ending, now);
+        Settled::Whole
+    }
+
+    /// Takes back the ticket of an admitted request. A response that told costs counts as far as it was seen, whatever
+    /// it ended with.
     pub fn finish(&mut self, ticket: &Ticket, ending: Ending, now: Now) {
-        let metered = match (ending, self.demand(ticket.rule)) {
+        if let Some(open) = &ticket.open
+            && let Some(reading) = &open.reading
+        {
+            self.finish_told(ticket, open, reading, now);
+            return;
+        }
+        let outcome = if self.is_metered(ticket, ending) {
+            self.tally.note_metered(ticket.rule);
+            Outcome::Consumed
+        } else {
+            Outcome::Released
+        };
+        self.settle(ticket, now, |_| outcome);
+    }
+
+    fn is_metered(&self, ticket: &Ticket, ending: Ending) -> bool {
+        match (ending, self.demand(ticket.rule)) {
             // An upgrade is metered when it is accepted.
             (Ending::Status(101), Some(_)) => true,
             (Ending::Status(status), Some(demand)) => demand.metered_statuses.contains(status),
             (Ending::Died | Ending::Status(_), _) => false,
-        };
-        if metered {
-            self.tally.note_metered(ticket.rule);
         }
+    }
+
+    fn finish_told(&mut self, ticket: &Ticket, open: &Open, reading: &Reading, now: Now) {
+        if !reading.is_complete() {
+            self.stats.costs_untold += 1;
+        }
+        let costs: SmallVec<[Cost; 2]> = reading.costs().collect();
+        for cost in &costs {
+            self.tally.note_told(ticket.rule, *cost);
+        }
+        if !self.link.is_up() {
+            self.note_offline(ticket, open, &costs);
+        }
+        self.settle(ticket, now, |place| {
+            let cost = costs.iter().find(|cost| cost.place == place);
+            cost.map_or(Outcome::Unchanged, |cost| Outcome::Told(cost.milli))
+        });
+    }
+
+    /// Counts what costs turned out to be beyond what was held while Redis is away.
+    fn note_offline(&mut self, ticket: &Ticket, open: &Open, costs: &[Cost]) {
+        let chain = self.chains.look(ticket.chain);
+        self.keys.find(&open.hash);
+        let mut known = self.keys.found(&open.hash);
+        for cost in costs {
+            let Some((number, reservation)) = ticket.spent.get(cost.place) else {
+                continue;
+            };
+            let beyond = cost.milli.saturating_sub(reservation.milli);
+            self.stats.offline_milli += beyond;
+            let Some(known) = &mut known else { continue };
+            let window = chain.and_then(|chain| chain.window(*number));
+            match window.and_then(|window| window.limit) {
+                Some(_) => known.offline.hard += beyond,
+                None => known.offline.soft += beyond,
+            }
+        }
+    }
+
+    fn settle(&mut self, ticket: &Ticket, now: Now, outcome: impl Fn(usize) -> Outcome) {
+        let now_ms = now.monotonic_ms;
         let Some(chain) = self.chains.get(ticket.chain) else {
             return;
         };
         let mut unsent = false;
-        for (number, reservation) in &ticket.spent {
+        for (place, (number, reservation)) in ticket.spent.iter().enumerate() {
             let Some(window) = chain.window_mut(*number) else {
                 continue;
             };
-            if metered {
-                window.consume(*reservation, ticket.hour, &ticket.key);
-            } else {
-                window.release(*reservation, now.monotonic_ms, &self.rules);
+            match outcome(place) {
+                Outcome::Consumed => window.consume(*reservation, ticket.hour, &ticket.key),
+                Outcome::Released => window.release(*reservation, now_ms, &self.rules),
+                Outcome::Told(milli) => {
+                    let usage = (ticket.hour, &ticket.key);
+                    window.consume_told(*reservation, milli, usage, now_ms, &self.rules);
+                }
+                Outcome::Unchanged => {}
             }
             unsent |= window.has_unsent();
         }
         if unsent {
-            chain.note_usage(now.monotonic_ms);
+            chain.note_usage(now_ms);
         }
         self.chains.schedule(ticket.chain, &self.rules);
     }

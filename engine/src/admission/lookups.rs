@@ -65,7 +65,7 @@ impl Lookups {
 /// Adds what one waiting request needs.
 fn add_demand(batch: &mut Batch, demand: &Demand) {
     for cost in &demand.meters {
-        let milli = cost.units.milli().max(1);
+        let milli = cost.held.milli().max(1);
         let known = batch
             .wanted
             .iter_mut()

@@ -34,7 +34,7 @@ use lookups::Lookups;
 use recognized::Recognized;
 
 pub use answers::CallResult;
-pub use ending::Ending;
+pub use ending::{Ending, Rest, Settled};
 pub use link::CallFailure;
 pub use tally::{Decided, Tally};
 pub use verdict::{QuotaRefusal, Refusal, Ticket, Verdict};
@@ -121,6 +121,8 @@ pub struct Stats {
     pub batches_lost: u64,
     /// Documents that could not be read.
     pub bad_documents: u64,
+    /// Metered responses that did not tell a cost they should have told.
+    pub costs_untold: u64,
     /// Thousandths of units spent while Redis was away.
     pub offline_milli: u64,
 }

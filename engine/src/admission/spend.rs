@@ -8,7 +8,7 @@ use super::cache::KnownKey;
 use super::verdict::Spent;
 use super::{QuotaRefusal, Refusal, seconds};
 use crate::lease::{Chain, LeaseRules, Need, Window};
-use crate::policy::{Demand, OnUnavailable};
+use crate::policy::{Demand, MeterCost, OnUnavailable};
 use crate::problem::Code;
 use crate::units::Units;
 
@@ -58,10 +58,10 @@ impl Spending<'_> {
             let Some(window) = self.chain.window(*number) else {
                 return Err(Short::Refused(Refusal::Code(Code::StoreUnavailable)));
             };
-            match self.source(window, cost.units.milli())? {
+            match self.source(window, cost)? {
                 Some(source) => plan.push((*number, source)),
                 None => {
-                    let milli = cost.units.milli().max(1);
+                    let milli = cost.held.milli().max(1);
                     needs.push(Need {
                         window: Rc::clone(&window.id),
                         least: milli,
@@ -77,10 +77,13 @@ impl Spending<'_> {
         }
     }
 
-    /// Where `milli` units of a window come from; `None` when Redis must be asked.
-    fn source(&self, window: &Window, milli: u64) -> Result<Option<Source>, Short> {
+    /// Where what a cost holds of a window comes from; `None` when Redis must be asked.
+    fn source(&self, window: &Window, cost: &MeterCost) -> Result<Option<Source>, Short> {
+        let milli = cost.held.milli();
         let offline = &self.known.offline;
-        let within = |spent: u64, most: Units| spent.saturating_add(milli) <= most.milli();
+        // A cost that is not known yet is not nothing.
+        let least = if cost.is_told { milli.max(1) } else { milli };
+        let within = |spent: u64, most: Units| spent.saturating_add(least) <= most.milli();
         let Some(limit) = window.limit.filter(|_| !self.known.document.bypass) else {
             let bounded = !self.up && window.included.is_some() && !self.known.document.bypass;
             return if !bounded {
@@ -95,14 +98,14 @@ impl Spending<'_> {
             return Ok(Some(Source::Leases));
         }
         if !self.up || self.chain.is_paused(self.now_ms) {
-            return if milli > 0 && within(offline.hard, self.on_unavailable.offline_hard_units) {
+            return if least > 0 && within(offline.hard, self.on_unavailable.offline_hard_units) {
                 Ok(Some(Source::OfflineHard))
             } else {
                 Err(Short::Refused(Refusal::Code(Code::StoreUnavailable)))
             };
         }
         let may_wait = self.now_ms < self.wait_until_ms && window.units_may_return();
-        if window.is_exhausted(self.now_ms) && !may_wait {
+        if window.is_exhausted(milli, self.now_ms) && !may_wait {
             return Err(Short::Refused(self.quota(window, limit)));
         }
         Ok(None)
@@ -129,7 +132,7 @@ impl Spending<'_> {
     fn carry_out(&mut self, demand: &Demand, plan: &[(u32, Source)]) -> Spent {
         let mut spent = Spent::new();
         for (cost, (number, source)) in demand.meters.iter().zip(plan) {
-            let milli = cost.units.milli();
+            let milli = cost.held.milli();
             let Some(window) = self.chain.window_mut(*number) else {
                 continue;
             };

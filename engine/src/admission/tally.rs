@@ -1,6 +1,9 @@
 //! What was decided, counted by rule for metrics.
 
+use std::collections::BTreeMap;
+
 use super::Verdict;
+use crate::cost::Cost;
 use crate::problem::Code;
 
 /// What was decided about a request.
@@ -64,6 +67,8 @@ pub struct Tally {
     /// One more row than rules: the last is for paths that no rule is looked up for.
     decisions: Vec<[u64; KINDS]>,
     metered: Vec<u64>,
+    /// By rule and place of the meter, thousandths of units that responses told.
+    told: BTreeMap<(usize, usize), u64>,
 }
 
 impl Tally {
@@ -71,6 +76,7 @@ impl Tally {
         Self {
             decisions: vec![[0; KINDS]; rules + 1],
             metered: vec![0; rules],
+            told: BTreeMap::new(),
         }
     }
 
@@ -87,6 +93,10 @@ impl Tally {
         if let Some(metered) = self.metered.get_mut(rule) {
             *metered += 1;
         }
+    }
+
+    pub(super) fn note_told(&mut self, rule: usize, cost: Cost) {
+        *self.told.entry((rule, cost.place)).or_default() += cost.milli;
     }
 
     /// Answers what was counted since it was last asked, and begins anew.
@@ -111,5 +121,12 @@ impl Tally {
     pub fn metered(&self) -> impl Iterator<Item = (usize, u64)> {
         let counts = self.metered.iter().copied().enumerate();
         counts.filter(|(_, count)| *count > 0)
+    }
+
+    /// Thousandths of units that responses told, by rule and place of the meter in it.
+    pub fn told(&self) -> impl Iterator<Item = (usize, usize, u64)> {
+        self.told
+            .iter()
+            .map(|((rule, place), milli)| (*rule, *place, *milli))
     }
 }

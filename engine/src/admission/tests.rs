@@ -2,4 +2,5 @@
 
 mod redis;
 mod refusals;
+mod told;
 mod waiting;

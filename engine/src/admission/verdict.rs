@@ -5,7 +5,9 @@ use std::rc::Rc;
 use smallvec::SmallVec;
 
 use super::cache::ChainRef;
+use crate::api_key::KeyHash;
 use crate::contract::AccessDocument;
+use crate::cost::{BodyUse, Reading, Told};
 use crate::fields::MeterState;
 use crate::lease::Reservation;
 use crate::policy::PathRefused;
@@ -113,6 +115,27 @@ pub struct Ticket {
     pub identity: Rc<[(&'static str, String)]>,
     pub(super) document: Rc<AccessDocument>,
     pub(super) term: usize,
+    /// Only where the response tells what it costs.
+    pub(super) open: Option<Box<Open>>,
+}
+
+/// What is still open of a request whose response tells what it costs.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) hash: KeyHash,
+    pub(super) told: Rc<Told>,
+    /// From the status of a metered response on.
+    pub(super) reading: Option<Reading>,
+}
+
+impl Open {
+    pub(super) fn begin(told: &Rc<Told>, hash: KeyHash) -> Box<Self> {
+        Box::new(Self {
+            hash,
+            told: Rc::clone(told),
+            reading: None,
+        })
+    }
 }
 
 impl Ticket {
@@ -120,6 +143,18 @@ impl Ticket {
     #[must_use]
     pub const fn rule(&self) -> usize {
         self.rule
+    }
+
+    /// Whether the response's body will be read, and so must come as it is.
+    #[must_use]
+    pub fn reads_content(&self) -> bool {
+        let open = self.open.as_ref();
+        open.is_some_and(|open| open.told.body_use() == BodyUse::Content)
+    }
+
+    /// What the response tells of its cost, while it does.
+    pub fn reading(&mut self) -> Option<&mut Reading> {
+        self.open.as_mut()?.reading.as_mut()
     }
 
     /// `sub_…`.

@@ -163,12 +163,12 @@ impl Chain {
         self.windows.iter().find(|window| window.number == number)
     }
 
-    /// Whether Redis need not be asked for units of a window yet.
+    /// Whether Redis need not be asked for what a request lacks yet.
     #[must_use]
-    pub fn is_exhausted(&self, window: &str, now_ms: u64) -> bool {
+    pub fn is_exhausted(&self, need: &Need, now_ms: u64) -> bool {
         self.windows
             .iter()
-            .any(|known| *known.id == *window && known.is_exhausted(now_ms))
+            .any(|known| known.id == need.window && known.is_exhausted(need.least, now_ms))
     }
 
     /// Notes that usage was consumed at `now_ms`.

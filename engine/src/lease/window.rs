@@ -1,5 +1,7 @@
 //! One window as one worker sees it. Units are thousandths, times monotonic ms unless they say otherwise.
 
+mod told;
+
 use std::rc::Rc;
 
 use super::LeaseRules;
@@ -109,10 +111,11 @@ impl Window {
         self.leases.free() + self.in_flight
     }
 
-    /// Whether Redis said lately that there are no units, and need not be asked again yet.
+    /// Whether Redis said lately that there are not so many units, and need not be asked again yet; 0 are not there
+    /// when nothing is.
     #[must_use]
-    pub const fn is_exhausted(&self, now_ms: u64) -> bool {
-        now_ms < self.exhausted_until_ms
+    pub fn is_exhausted(&self, milli: u64, now_ms: u64) -> bool {
+        now_ms < self.exhausted_until_ms && self.remaining().is_none_or(|left| left < milli.max(1))
     }
 
     /// Whether units may come back: from requests under way here or leases elsewhere.
@@ -179,21 +182,26 @@ impl Window {
         } else {
             Funding::Unleased
         };
-        if reservation.milli == 0 {
+        self.count(reservation.milli, funding, hour, key);
+    }
+
+    /// Adds to what the next batch reports.
+    fn count(&mut self, milli: u64, funding: Funding, hour: i64, key: &Rc<str>) {
+        if milli == 0 {
             return;
         }
-        self.unacknowledged += reservation.milli;
+        self.unacknowledged += milli;
         let same = |consumed: &&mut Consumed| {
             consumed.hour == hour && consumed.funding == funding && consumed.key == *key
         };
         if let Some(consumed) = self.consumed.iter_mut().rev().find(same) {
-            consumed.milli += reservation.milli;
+            consumed.milli += milli;
         } else {
             self.consumed.push(Consumed {
                 window: Rc::clone(&self.id),
                 hour,
                 key: Rc::clone(key),
-                milli: reservation.milli,
+                milli,
                 funding,
             });
         }
@@ -202,6 +210,10 @@ impl Window {
     /// Gives a reservation back to the lease it came from, or to Redis when that lease is over.
     pub fn release(&mut self, reservation: Reservation, now_ms: u64, rules: &LeaseRules) {
         self.reservations = self.reservations.saturating_sub(1);
+        self.give_up(reservation, now_ms, rules);
+    }
+
+    fn give_up(&mut self, reservation: Reservation, now_ms: u64, rules: &LeaseRules) {
         let Some(sent_ms) = reservation.leased_ms else {
             return;
         };

@@ -9,6 +9,7 @@ mod path;
 mod read;
 mod rules;
 mod statuses;
+mod told;
 
 use std::fmt;
 

@@ -1,10 +1,13 @@
 //! Rules: which requests they are for and what they ask of them.
 
+use std::rc::Rc;
 use std::str::FromStr;
 
 use super::path::{Extent, PathMatch, Paths};
 use super::read::{Node, Object};
 use super::statuses::Statuses;
+use super::told;
+use crate::cost::Told;
 use crate::limits::{
     METERS_PER_RULE_MAX, METHOD_MAX_BYTES, METHODS_PER_RULE_MAX, REQUEST_MAX_MILLI,
     REQUIRES_PER_RULE_MAX, RULE_PATH_MAX_BYTES, RULES_MAX,
@@ -39,6 +42,8 @@ pub struct Demand {
     pub requires: Box<[Slug]>,
     /// Statuses of answers that are metered; all others give their units back.
     pub metered_statuses: Statuses,
+    /// Costs that only the response tells, if any.
+    pub told: Option<Rc<Told>>,
 }
 
 /// What one request costs on one meter.
@@ -48,6 +53,10 @@ pub struct MeterCost {
     pub meter: Slug,
     /// Its units; may be 0.
     pub units: Units,
+    /// Units held until the response has told the cost; the same as `units` where nothing is reserved.
+    pub held: Units,
+    /// Whether the response tells the cost.
+    pub is_told: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -216,7 +225,7 @@ fn read_methods(node: &Node<'_>) -> Option<Methods> {
 }
 
 /// A list of at least one member and none twice.
-fn read_distinct<T: PartialEq>(
+pub(super) fn read_distinct<T: PartialEq>(
     node: &Node<'_>,
     max: usize,
     read: impl Fn(&Node<'_>) -> Option<T>,
@@ -235,7 +244,8 @@ fn read_distinct<T: PartialEq>(
 }
 
 fn read_demand(rule: &mut Object<'_>) -> Option<Demand> {
-    let meters = rule.or("meters", Vec::new(), read_meters);
+    let mut meters = rule.or("meters", Vec::new(), read_meters);
+    let told = told::read(rule, meters.as_deref_mut());
     let requires = rule.or("requires", Vec::new(), |node| {
         read_distinct(node, REQUIRES_PER_RULE_MAX, read_slug)
     });
@@ -250,11 +260,19 @@ fn read_demand(rule: &mut Object<'_>) -> Option<Demand> {
         meters: meters?.into(),
         requires: requires?.into(),
         metered_statuses: statuses?,
+        told: told?,
     })
 }
 
 fn refuse_demand(rule: &mut Object<'_>) {
-    for name in ["meters", "requires", "meterOnStatusCodes"] {
+    for name in [
+        "meters",
+        "reserve",
+        "meterFrom",
+        "upstreamMeters",
+        "requires",
+        "meterOnStatusCodes",
+    ] {
         if let Some(node) = rule.take(name) {
             node.mistake("means nothing in a public rule");
         }
@@ -277,6 +295,8 @@ fn read_meters(node: &Node<'_>) -> Option<Vec<MeterCost>> {
         Some(MeterCost {
             meter: meter?,
             units: units?,
+            held: units?,
+            is_told: false,
         })
     };
     let costs: Vec<Option<MeterCost>> = fields.into_iter().map(read).collect();
@@ -285,11 +305,11 @@ fn read_meters(node: &Node<'_>) -> Option<Vec<MeterCost>> {
     Some(costs)
 }
 
-fn read_slug(node: &Node<'_>) -> Option<Slug> {
+pub(super) fn read_slug(node: &Node<'_>) -> Option<Slug> {
     slug(&node.text()?, node)
 }
 
-fn slug(text: &str, node: &Node<'_>) -> Option<Slug> {
+pub(super) fn slug(text: &str, node: &Node<'_>) -> Option<Slug> {
     Slug::from_str(text)
         .map_err(|error| node.mistake(error.to_string()))
         .ok()

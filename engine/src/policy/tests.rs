@@ -4,3 +4,4 @@ mod configuration;
 mod keys;
 mod paths;
 mod statuses;
+mod told;

@@ -20,6 +20,8 @@ pub struct Bench {
     pub access: AccessDocument,
     /// Thousandths left to lease; `None` without a limit.
     pub pot: Option<u64>,
+    /// Thousandths that batches reported.
+    pub consumed: u64,
     pub calls: usize,
     /// The last number Redis has of this worker before the first batch: a look-up with a lower one is stale.
     pub last: u64,
@@ -43,6 +45,7 @@ impl Bench {
             }),
             access: access(Some(20)),
             pot: Some(20_000),
+            consumed: 0,
             calls: 0,
             last: 0,
             now_ms: 1_000,
@@ -174,6 +177,7 @@ impl Bench {
         let Some(window) = self.window().filter(|_| !is_stale) else {
             return fields;
         };
+        self.count(header);
         for wanted in header.iter().enumerate().filter(|(_, word)| **word == "w") {
             let need: u64 = header[wanted.0 + 4].parse().unwrap();
             let granted = self.pot.map_or(0, |pot| pot.min(need));
@@ -183,6 +187,23 @@ impl Bench {
             fields.extend([&window, &granted, &remaining, "0", "0", "0"].map(str::to_owned));
         }
         fields
+    }
+
+    /// Counts what a batch reports, and takes back what it returns; what no lease covers comes from the pot too.
+    fn count(&mut self, words: &[&str]) {
+        let milli = |word: &str| word.parse::<u64>().unwrap();
+        for (at, word) in words.iter().enumerate().skip(6) {
+            match *word {
+                "c" => self.consumed += milli(words[at + 4]),
+                "u" => {
+                    let milli = milli(words[at + 4]);
+                    self.consumed += milli;
+                    self.pot = self.pot.map(|pot| pot.saturating_sub(milli));
+                }
+                "r" => self.pot = self.pot.map(|pot| pot + milli(words[at + 2])),
+                _ => {}
+            }
+        }
     }
 
     fn window(&self) -> Option<String> {
