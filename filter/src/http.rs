@@ -5,15 +5,14 @@ use std::rc::Rc;
 
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
-use tollgate_engine::admission::{Ending, Head, RequestId, Ticket};
+use tollgate_engine::admission::{Ending, Head, RequestId, Rest, Settled, Ticket};
+use tollgate_engine::cost::{BodyUse, METERS};
 use tollgate_engine::fields::{RATE_LIMIT, RATE_LIMIT_POLICY};
+use tollgate_engine::limits::SCAN_PIECE_MAX_BYTES;
 
 use crate::host::{self, Headers, Map};
 use crate::shared::Shared;
 use crate::verdict::{self, Carried};
-
-/// The upstream's word on what a request costs; it is for us, not for the client.
-const METERS: &str = "x-tollgate-meters";
 
 /// One request.
 #[derive(Debug)]
@@ -32,6 +31,8 @@ enum Stage {
     Waiting,
     /// It is with the upstream.
     Upstream(Option<Ticket>),
+    /// Its response streams by and tells what it costs.
+    Answered(Ticket),
 }
 
 impl Http {
@@ -50,17 +51,24 @@ impl Http {
         self.shared.take_ticket(self.id)
     }
 
-    /// Settles what the response says, and tells the client what is left.
-    fn settle(&self, ticket: &Ticket, found: &Found) {
+    /// Settles what the response's headers say, and tells the client what is left.
+    fn settle(
+        &self,
+        ticket: &mut Ticket,
+        found: &Found,
+        response: &Headers,
+        rest: Rest,
+    ) -> Settled {
         let now = self.shared.clock.latest();
         let mut limits = self.shared.limits.borrow_mut();
-        let has_limits = self.shared.with_worker(|worker| {
-            worker.finish(ticket, found.ending, now);
-            self.shared.policy.responses.rate_limit_headers
-                && limits.write(worker.meter_states(ticket, now))
+        let (settled, has_limits) = self.shared.with_worker(|worker| {
+            let settled = worker.respond(ticket, found.ending, response.iter(), rest, now);
+            let has_limits = self.shared.policy.responses.rate_limit_headers
+                && limits.write(worker.meter_states(ticket, now));
+            (settled, has_limits)
         });
         if !has_limits {
-            return;
+            return settled;
         }
         let put = if found.limits {
             host::set_header
@@ -70,6 +78,42 @@ impl Http {
         // The client does without them if it must.
         let _ = put(Map::Response, RATE_LIMIT_POLICY, limits.policy.as_bytes());
         let _ = put(Map::Response, RATE_LIMIT, limits.state.as_bytes());
+        settled
+    }
+
+    /// Settles a response that has told all it will.
+    fn end(&mut self) {
+        if let Stage::Answered(ticket) = mem::replace(&mut self.stage, Stage::Idle) {
+            self.finish(&ticket);
+        }
+    }
+
+    fn finish(&self, ticket: &Ticket) {
+        let now = self.shared.clock.read();
+        self.shared
+            .with_worker(|worker| worker.finish(ticket, Ending::Died, now));
+    }
+}
+
+/// Shows what has come of a response's body to whoever reads it, piece by piece so that none takes much memory.
+fn show_body(ticket: &mut Ticket, size: usize) {
+    let Some(reading) = ticket.reading() else {
+        return;
+    };
+    reading.count(size);
+    if reading.body_use() != BodyUse::Content {
+        return;
+    }
+    let mut at = 0;
+    while at < size {
+        let wanted = SCAN_PIECE_MAX_BYTES.min(size - at);
+        // What cannot be read tells nothing; it still goes through.
+        let piece = host::response_body(at, wanted).unwrap_or_default();
+        if piece.is_empty() {
+            return;
+        }
+        reading.read(&piece);
+        at += piece.len();
     }
 }
 
@@ -78,12 +122,11 @@ impl Context for Http {
         let ticket = match mem::replace(&mut self.stage, Stage::Idle) {
             Stage::Idle => None,
             Stage::Upstream(ticket) => ticket,
+            Stage::Answered(ticket) => Some(ticket),
             Stage::Waiting => self.stop_waiting(),
         };
         if let Some(ticket) = ticket {
-            let now = self.shared.clock.read();
-            self.shared
-                .with_worker(|worker| worker.finish(&ticket, Ending::Died, now));
+            self.finish(&ticket);
         }
         true
     }
@@ -117,10 +160,10 @@ impl HttpContext for Http {
         }
     }
 
-    fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
+    fn on_http_response_headers(&mut self, _: usize, is_end: bool) -> Action {
         let ticket = match mem::replace(&mut self.stage, Stage::Idle) {
             // Our own answer.
-            Stage::Idle => return Action::Continue,
+            Stage::Idle | Stage::Answered(_) => return Action::Continue,
             Stage::Upstream(ticket) => ticket,
             Stage::Waiting => self.stop_waiting(),
         };
@@ -130,8 +173,33 @@ impl HttpContext for Http {
             // A header that is not there any more is no mistake.
             let _ = host::remove_header(Map::Response, METERS.as_bytes());
         }
-        if let Some(ticket) = ticket {
-            self.settle(&ticket, &found);
+        if let Some(mut ticket) = ticket {
+            let rest = if is_end { Rest::None } else { Rest::Follows };
+            match self.settle(&mut ticket, &found, &response, rest) {
+                Settled::Whole => {}
+                Settled::Begun => self.stage = Stage::Answered(ticket),
+            }
+        }
+        Action::Continue
+    }
+
+    fn on_http_response_body(&mut self, size: usize, is_end: bool) -> Action {
+        if let Stage::Answered(ticket) = &mut self.stage {
+            show_body(ticket, size);
+            if is_end {
+                self.end();
+            }
+        }
+        Action::Continue
+    }
+
+    fn on_http_response_trailers(&mut self, _: usize) -> Action {
+        if let Stage::Answered(ticket) = &mut self.stage {
+            if let Some(reading) = ticket.reading() {
+                let trailers = host::headers(Map::ResponseTrailers).unwrap_or_default();
+                reading.read_trailers(trailers.iter());
+            }
+            self.end();
         }
         Action::Continue
     }

@@ -25,6 +25,7 @@ pub struct Report {
     gaps: Counter,
     batches_lost: Counter,
     bad_documents: Counter,
+    costs_untold: Counter,
     offline_milli: Counter,
     keys: Gauge,
     chains: Gauge,
@@ -83,6 +84,7 @@ impl Report {
             gaps: Counter::define("tollgate.gaps"),
             batches_lost: Counter::define("tollgate.batches_lost"),
             bad_documents: Counter::define("tollgate.bad_documents"),
+            costs_untold: Counter::define("tollgate.costs_untold"),
             offline_milli: Counter::define("tollgate.offline_milli_units"),
             keys: Gauge::define("tollgate.cached_keys"),
             chains: Gauge::define("tollgate.cached_chains"),
@@ -114,6 +116,7 @@ impl Report {
             )
         });
         self.export_tally(&tally, &shared.policy);
+        self.export_told(&tally, &shared.policy);
         self.export_stats(&stats);
         self.keys.set(keys as u64);
         self.chains.set(chains as u64);
@@ -134,8 +137,20 @@ impl Report {
             let Some(Access::Keyed(demand)) = policy.rule(rule).map(|rule| rule.access()) else {
                 continue;
             };
-            for cost in &demand.meters {
+            for cost in demand.meters.iter().filter(|cost| !cost.is_told) {
                 let milli = cost.units.milli().saturating_mul(count);
+                self.units
+                    .add(MeterLabel(cost.meter.as_str().to_owned()), milli);
+            }
+        }
+    }
+
+    fn export_told(&mut self, tally: &Tally, policy: &Policy) {
+        for (rule, place, milli) in tally.told() {
+            let Some(Access::Keyed(demand)) = policy.rule(rule).map(|rule| rule.access()) else {
+                continue;
+            };
+            if let Some(cost) = demand.meters.get(place) {
                 self.units
                     .add(MeterLabel(cost.meter.as_str().to_owned()), milli);
             }
@@ -151,6 +166,7 @@ impl Report {
             (self.gaps, stats.gaps, told.gaps),
             (self.batches_lost, stats.batches_lost, told.batches_lost),
             (self.bad_documents, stats.bad_documents, told.bad_documents),
+            (self.costs_untold, stats.costs_untold, told.costs_untold),
             (self.offline_milli, stats.offline_milli, told.offline_milli),
         ] {
             counter.add(now - before);

@@ -38,7 +38,9 @@ pub fn carry_out(shared: &Shared, verdict: Verdict, headers: &[Pair<'_>]) -> Car
         }
         Verdict::Pass | Verdict::PassUnknown => (hide(policy, headers), None),
         Verdict::Admit(ticket) => {
-            let identified = hide(policy, headers).and_then(|()| identify(&ticket));
+            let identified = hide(policy, headers)
+                .and_then(|()| identify(&ticket))
+                .and_then(|()| ask_for_whole_and_plain(&ticket, headers));
             (identified, Some(ticket))
         }
     };
@@ -105,6 +107,24 @@ fn hide(policy: &Policy, headers: &[Pair<'_>]) -> Result<(), Refused> {
 fn identify(ticket: &Ticket) -> Result<(), Refused> {
     for (name, value) in ticket.identity.iter() {
         host::add_header(Map::Request, name, value.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Has the upstream answer with what can be read, where the body tells the cost: whoever asks for a part of it, or
+/// compressed, would pay nothing.
+fn ask_for_whole_and_plain(ticket: &Ticket, headers: &[Pair<'_>]) -> Result<(), Refused> {
+    if !ticket.reads_content() {
+        return Ok(());
+    }
+    let has = |wanted: &[u8]| headers.iter().any(|(name, _)| *name == wanted);
+    for name in ["range", "if-range"] {
+        if has(name.as_bytes()) {
+            host::remove_header(Map::Request, name.as_bytes())?;
+        }
+    }
+    if has(b"accept-encoding") {
+        host::set_header(Map::Request, "accept-encoding", b"identity")?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::ptr;
 
 use super::Refused;
 
+pub const BUFFER_RESPONSE_BODY: u32 = 1;
 pub const BUFFER_CALL_BODY: u32 = 4;
 pub const BUFFER_PLUGIN_CONFIGURATION: u32 = 7;
 pub const STREAM_REQUEST: u32 = 0;
@@ -111,7 +112,7 @@ pub fn bytes(host: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Vec<u
     Ok(unsafe { Vec::from_raw_parts(data, size, size) })
 }
 
-/// The first `size` bytes of one of the host's buffers.
-pub fn buffer(buffer: u32, size: usize) -> Result<Vec<u8>, Refused> {
-    bytes(|data, data_size| unsafe { proxy_get_buffer_bytes(buffer, 0, size, data, data_size) })
+/// Up to `size` bytes of one of the host's buffers, from `start` on.
+pub fn buffer(buffer: u32, start: usize, size: usize) -> Result<Vec<u8>, Refused> {
+    bytes(|data, data_size| unsafe { proxy_get_buffer_bytes(buffer, start, size, data, data_size) })
 }

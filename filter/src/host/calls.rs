@@ -44,9 +44,8 @@ pub fn end_of_call(header_count: usize, body_size: usize) -> CallEnd {
     let status = status.and_then(|text| std::str::from_utf8(&text).ok()?.parse().ok());
     match status {
         Some(200) if body_size == 0 => CallEnd::Answered(Vec::new()),
-        Some(200) => {
-            abi::buffer(abi::BUFFER_CALL_BODY, body_size).map_or(CallEnd::Lost, CallEnd::Answered)
-        }
+        Some(200) => abi::buffer(abi::BUFFER_CALL_BODY, 0, body_size)
+            .map_or(CallEnd::Lost, CallEnd::Answered),
         Some(status) => CallEnd::Unreachable(status),
         None => CallEnd::Lost,
     }

@@ -12,6 +12,8 @@ pub enum Map {
     Request = 0,
     /// The response on its way to the client.
     Response = 2,
+    /// What follows the body of that response.
+    ResponseTrailers = 3,
     /// The answer to a call of `dispatch`.
     CallAnswer = 6,
 }

@@ -83,7 +83,12 @@ pub fn log_panics() {
 
 /// The plugin's configuration, of `size` bytes.
 pub fn configuration(size: usize) -> Result<Vec<u8>, Refused> {
-    abi::buffer(abi::BUFFER_PLUGIN_CONFIGURATION, size)
+    abi::buffer(abi::BUFFER_PLUGIN_CONFIGURATION, 0, size)
+}
+
+/// Up to `size` bytes of what has come of the response's body, from `start` on.
+pub fn response_body(start: usize, size: usize) -> Result<Vec<u8>, Refused> {
+    abi::buffer(abi::BUFFER_RESPONSE_BODY, start, size)
 }
 
 /// Sets how often the root context ticks, in milliseconds; 0 stops it.
