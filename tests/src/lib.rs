@@ -9,6 +9,7 @@ pub mod process;
 pub mod proxy;
 pub mod publish;
 pub mod redis;
+pub mod scripted;
 pub mod store;
 pub mod stripe;
 pub mod upstream;

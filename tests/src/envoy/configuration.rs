@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{AccessLog, EnvoyOptions, Listener, Module, Normalisation, filter_module};
+use super::{AccessLog, EnvoyOptions, Listener, Module, Normalisation, Trailers, filter_module};
 use crate::process::repository;
 
 fn reference() -> String {
@@ -101,11 +101,22 @@ fn adapt(reference: &str, options: &EnvoyOptions, port: u16, admin_port: u16) ->
         Normalisation::Reference => text,
         Normalisation::None => without(&text, "normalize_path:", "# A refusal's"),
     };
+    text = match options.trailers {
+        Trailers::Reference => text,
+        Trailers::Read => replace_once(&text, UPSTREAM, &format!("{UPSTREAM}{READ_TRAILERS}")),
+    };
     match options.access_log {
         AccessLog::Reference => text,
         AccessLog::None => without(&text, "access_log:\n", "route_config:\n"),
     }
 }
+
+const UPSTREAM: &str = "  - name: upstream\n";
+const READ_TRAILERS: &str = r#"    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: {http_protocol_options: {enable_trailers: true}}
+"#;
 
 fn with_module(text: &str, path: &Path) -> String {
     let reference = "/etc/tollgate/tollgate_filter.wasm";

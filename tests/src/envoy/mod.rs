@@ -46,6 +46,15 @@ pub enum Normalisation {
     None,
 }
 
+/// What an Envoy does with trailers of an upstream that speaks HTTP/1.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trailers {
+    /// What the reference configuration says: they are dropped.
+    Reference,
+    /// They are read.
+    Read,
+}
+
 /// Where an Envoy's listener is described.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listener {
@@ -70,6 +79,8 @@ pub struct EnvoyOptions {
     pub access_log: AccessLog,
     /// What it does before the filter sees a request.
     pub normalisation: Normalisation,
+    /// What it does with trailers.
+    pub trailers: Trailers,
     /// Where its listener is described.
     pub listener: Listener,
     /// How many workers it has.
@@ -92,6 +103,7 @@ impl EnvoyOptions {
             policy,
             access_log: AccessLog::Reference,
             normalisation: Normalisation::Reference,
+            trailers: Trailers::Reference,
             listener: Listener::Fixed,
             concurrency: 2,
             environment: Vec::new(),

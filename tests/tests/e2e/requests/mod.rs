@@ -5,6 +5,7 @@ mod observed;
 mod paths;
 mod refusals;
 mod responses;
+mod told;
 
 use serde_json::Value;
 use tollgate_tests::envoy::{Envoy, EnvoyOptions};
