@@ -66,6 +66,21 @@ fn lost_late_repeated_and_short_answers_count_once() {
 }
 
 #[test]
+fn costs_that_responses_tell_count_once() {
+    simulate("told", |seed| {
+        let scenario = Scenario::of(seed);
+        Scenario {
+            faults: Faults::network(seed),
+            traffic: Traffic {
+                most_told: 5,
+                ..scenario.traffic
+            },
+            ..scenario
+        }
+    });
+}
+
+#[test]
 fn a_bad_network_still_gives_exactly_the_limit() {
     simulate("network, beyond the limit", |seed| Scenario {
         faults: Faults::network(seed),

@@ -40,6 +40,8 @@ pub struct Traffic {
     /// Whether every request costs one unit, all responses are metered and demand goes on long enough: exactly the
     /// limit must get through.
     pub must_reach_the_limit: bool,
+    /// Most units that a response may tell a request costs; 0 for requests that cost one unit each.
+    pub most_told: u64,
 }
 
 impl Traffic {
@@ -51,6 +53,7 @@ impl Traffic {
             longest_ms: random.pick(&[5, 60, 3_000, 12_000]),
             unmetered_percent: random.pick(&[0, 0, 30]),
             must_reach_the_limit: false,
+            most_told: 0,
         }
     }
 

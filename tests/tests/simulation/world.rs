@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use tollgate_engine::admission::{
-    CallFailure, Ending, Head, Now, RequestId, Ticket, Verdict, Worker,
+    CallFailure, Ending, Head, Now, RequestId, Rest, Ticket, Verdict, Worker,
 };
 use tollgate_engine::api_key::{self, ApiKey, Environment};
 use tollgate_engine::contract::Names;
@@ -107,7 +107,8 @@ impl World {
             Policy::parse(
                 r#"{"environment": "test",
                     "redis": {"cluster": "redis", "prefix": "tg:test:"},
-                    "rules": [{"match": {"pathPrefix": "/"}, "meters": {"api_requests": 1}}]}"#,
+                    "rules": [{"match": {"path": "/v1/told"}, "meters": {"api_requests": 0}, "upstreamMeters": ["api_requests"]},
+                              {"match": {"pathPrefix": "/"}, "meters": {"api_requests": 1}}]}"#,
             )
             .unwrap(),
         );
@@ -286,7 +287,11 @@ impl World {
         let headers = [("x-api-key", key.as_bytes())];
         let head = Head {
             method: b"GET",
-            path: b"/v1/things",
+            path: if self.scenario.traffic.most_told > 0 {
+                b"/v1/told"
+            } else {
+                b"/v1/things"
+            },
             headers: &headers,
         };
         let now = self.now();
@@ -319,19 +324,32 @@ impl World {
         if at.life != life {
             return;
         }
-        let Some(ticket) = at.open.remove(&request) else {
+        let Some(mut ticket) = at.open.remove(&request) else {
             return;
         };
         self.truth.open -= ticket.milli();
+        let told = match self.scenario.traffic.most_told {
+            0 => None,
+            most => Some(self.random.within(0, most)),
+        };
         if is_metered {
-            self.truth.metered += ticket.milli();
-            at.metered.push_back((self.now_ms, ticket.milli()));
+            let milli = told.map_or(ticket.milli(), |units| units * MILLI);
+            self.truth.metered += milli;
+            // What only the response tells may exceed the limit.
+            let beyond = milli - ticket.milli();
+            self.truth.most = self.truth.most.map(|most| most + beyond);
+            at.metered.push_back((self.now_ms, milli));
         }
         let ending = match (is_metered, self.random.chance(50)) {
             (true, _) => Ending::Status(200),
             (false, true) => Ending::Status(500),
             (false, false) => Ending::Died,
         };
-        at.worker.finish(&ticket, ending, now);
+        let word = told.map(|units| format!("api_requests={units}"));
+        let headers = word
+            .iter()
+            .map(|word| (&b"x-tollgate-meters"[..], word.as_bytes()));
+        at.worker
+            .respond(&mut ticket, ending, headers, Rest::None, now);
     }
 }
