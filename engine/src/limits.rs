@@ -110,6 +110,8 @@ pub const TICK_MAX_MS: u64 = 50;
 pub const CACHED_KEYS_MAX: usize = 100_000;
 /// Memory for them, in bytes.
 pub const CACHED_KEYS_MAX_BYTES: usize = 64 * 1_024 * 1_024;
+/// Keys a worker recognizes without hashing them, each in 64 bytes beyond those above.
+pub const RECOGNIZED_KEYS_MAX: usize = 8_192;
 /// Unknown keys remembered by a worker.
 pub const UNKNOWN_KEYS_MAX: usize = 10_000;
 /// How long an unknown key is remembered, in milliseconds.
@@ -168,6 +170,8 @@ pub const REPLY_DEPTH_MAX: usize = 8;
 // A total that takes one more request is still exact in Lua.
 const _: () = assert!(TOTAL_MAX_MILLI + REQUEST_MAX_MILLI < DOUBLE_EXACT);
 const _: () = assert!(REQUEST_MAX_MILLI.is_multiple_of(MILLI_PER_UNIT));
+// Where a key is remembered is told by the last bits of its mark.
+const _: () = assert!(RECOGNIZED_KEYS_MAX.is_power_of_two());
 // Remembering garbage never takes more room than remembering customers.
 const _: () = assert!(UNKNOWN_KEYS_MAX <= CACHED_KEYS_MAX);
 const _: () = assert!(LOOKUPS_PER_CALL_MAX <= UNKNOWN_KEYS_MAX);

@@ -6,9 +6,7 @@
 use siphasher::sip128::SipHasher13;
 
 use crate::api_key::{KeyHash, Tag};
-
-/// Texts that are recognized at once; a power of two, 64 bytes each.
-const PLACES: usize = 8_192;
+use crate::limits::RECOGNIZED_KEYS_MAX;
 
 /// A text under the worker's secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +48,7 @@ impl Recognized {
     /// Remembers a key that was let through, in place of another if need be.
     pub(super) fn remember(&mut self, mark: Mark, hash: KeyHash, tag: Tag) {
         if self.places.is_empty() {
-            self.places.resize(PLACES, None);
+            self.places.resize(RECOGNIZED_KEYS_MAX, None);
         }
         if let Some(seen) = self.places.get_mut(place(mark)) {
             *seen = Some(Seen { mark, hash, tag });
@@ -59,7 +57,7 @@ impl Recognized {
 }
 
 const fn place(Mark(mark): Mark) -> usize {
-    mark as usize % PLACES
+    mark as usize % RECOGNIZED_KEYS_MAX
 }
 
 #[cfg(test)]

@@ -172,3 +172,44 @@ fn all_meters_of_a_rule_are_reserved_or_none() {
     };
     assert_eq!(bench.calls, calls);
 }
+
+#[cfg_attr(target_arch = "wasm32", wasm_bindgen_test::wasm_bindgen_test)]
+#[cfg_attr(not(target_arch = "wasm32"), test)]
+fn what_ends_later_ends_for_a_key_in_use_with_nobody_writing_again() {
+    type Change = fn(&mut Bench, i64);
+    let cases: [(Change, Code); 4] = [
+        (
+            |bench, end_ms| key(bench).expires_at_ms = Some(end_ms),
+            Code::KeyExpired,
+        ),
+        (
+            |bench, end_ms| bench.access.terms[0].to_ms = Some(end_ms),
+            Code::SubscriptionEnded,
+        ),
+        (
+            |bench, end_ms| bench.access.block = block(end_ms, BlockCode::PaymentOverdue),
+            Code::PaymentOverdue,
+        ),
+        (
+            |bench, end_ms| {
+                let calls = bench.access.terms[0].entitlements.get_mut("calls");
+                if let Some(Entitlement::Metered { windows }) = calls {
+                    windows[0].end_ms = end_ms;
+                }
+            },
+            Code::StoreUnavailable,
+        ),
+    ];
+    for (change, expected) in cases {
+        let mut bench = Bench::on(RULES);
+        let end_ms = bench.now().unix_ms + 10_000;
+        change(&mut bench, end_ms);
+        for _ in 0..3 {
+            let verdict = bench.request("/");
+            assert!(matches!(verdict, Verdict::Admit(_)), "{expected:?}");
+        }
+        bench.now_ms += 10_000;
+        let verdict = bench.request("/");
+        assert_eq!(code(&verdict), Some(expected), "{verdict:?}");
+    }
+}
