@@ -10,11 +10,38 @@ pub use store::find;
 
 use crate::catalog::check_name;
 use crate::clock::{BusinessInstant, Clock};
+use crate::database::Connection;
+use crate::error::{Error, Result};
 use crate::http::document::{Document, Mistakes, Place};
 use crate::ids::{CustomerId, Id, KEY_MAX_CHARACTERS, is_key_beside};
 use crate::metadata::Metadata;
 
 const EMAIL_MAX_CHARACTERS: usize = 254;
+
+/// The customer with an id or key.
+///
+/// # Errors
+/// 404 when there is none.
+pub async fn required(connection: &mut Connection, id_or_key: &str) -> Result<Customer> {
+    let found = find(connection, id_or_key).await?;
+    found.ok_or_else(|| Error::not_found("customer_not_found", "There is no such customer."))
+}
+
+/// What a list is filtered by for the customer with this id or key: nothing when none is asked for.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn filter(connection: &mut Connection, id_or_key: Option<&str>) -> Result<String> {
+    let Some(id_or_key) = id_or_key else {
+        return Ok(String::new());
+    };
+    let found = find(connection, id_or_key).await?;
+    // Nobody has an id that is only the prefix: the list is then empty.
+    Ok(found.map_or_else(
+        || CustomerId::PREFIX.to_owned(),
+        |found| found.id.to_string(),
+    ))
+}
 
 /// Who subscribes and pays.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]

@@ -4,9 +4,9 @@ use axum::Json;
 use axum::extract::{Path, State};
 use serde::Deserialize;
 
-use super::{Customer, CustomerDocument, store};
+use super::{Customer, CustomerDocument, required, store};
 use crate::app::App;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::http::document::{Query, Unchecked};
 use crate::http::page::{Page, Slice};
 use crate::idempotency::{Answer, Post};
@@ -65,8 +65,8 @@ pub async fn get_customer(
     State(app): State<App>,
     Path(customer): Path<String>,
 ) -> Result<Json<Customer>> {
-    let found = store::find(&mut *app.database.read().await?, &customer).await?;
-    found.map(Json).ok_or_else(no_customer)
+    let mut reader = app.database.read().await?;
+    Ok(Json(required(&mut reader, &customer).await?))
 }
 
 /// Replaces what is known of a customer.
@@ -80,9 +80,7 @@ pub async fn update_customer(
     document: Unchecked<CustomerDocument>,
 ) -> Result<Json<Customer>> {
     let mut tx = app.database.begin_write().await?;
-    let before = store::find(&mut tx, &customer)
-        .await?
-        .ok_or_else(no_customer)?;
+    let before = required(&mut tx, &customer).await?;
     let customer =
         document.check(|document, mistakes| document.check(Some(&before), &app.clock, mistakes))?;
     store::save(&mut tx, &customer).await?;
@@ -92,8 +90,4 @@ pub async fn update_customer(
     }
     tx.commit().await?;
     Ok(Json(customer))
-}
-
-fn no_customer() -> Error {
-    Error::not_found("customer_not_found", "There is no such customer.")
 }

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::http::document::{Nothing, Query};
 use crate::http::page::{Page, PageQuery, Slice};
 use crate::idempotency::{Answer, Post};
-use crate::ids::{CustomerId, Id, InvoiceId};
+use crate::ids::InvoiceId;
 use crate::subscriptions;
 
 /// The query of the list of invoices.
@@ -42,14 +42,7 @@ pub async fn list_invoices(
 ) -> Result<Json<Page<InvoiceView>>> {
     let slice = Slice::new::<InvoiceId>(query.limit, query.cursor.as_deref())?;
     let mut reader = app.database.read().await?;
-    let customer = match query.customer {
-        None => String::new(),
-        Some(customer) => match customers::find(&mut reader, &customer).await? {
-            Some(customer) => customer.id.to_string(),
-            // Nobody has this id, so that the list is empty.
-            None => CustomerId::PREFIX.to_owned(),
-        },
-    };
+    let customer = customers::filter(&mut reader, query.customer.as_deref()).await?;
     let subscription = match query.subscription {
         None => String::new(),
         Some(subscription) => {
@@ -73,9 +66,7 @@ pub async fn list_customer_invoices(
 ) -> Result<Json<Page<InvoiceView>>> {
     let slice = query.slice::<InvoiceId>()?;
     let mut reader = app.database.read().await?;
-    let found = customers::find(&mut reader, &customer).await?;
-    let customer = found
-        .ok_or_else(|| Error::not_found("customer_not_found", "There is no such customer."))?;
+    let customer = customers::required(&mut reader, &customer).await?;
     let found = store::list(&mut reader, &slice, &customer.id.to_string(), "", "").await?;
     page(&mut reader, &slice, found).await
 }

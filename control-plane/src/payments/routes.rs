@@ -8,7 +8,7 @@ use super::checkout::is_web_url;
 use super::ensure_customer;
 use crate::app::App;
 use crate::customers;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::http::document::{Document, Mistakes, Place};
 use crate::idempotency::{Answer, Post};
 use crate::ids::{CustomerId, PortalSessionId};
@@ -62,9 +62,7 @@ pub async fn create_portal_session(
     Post(document, mut call): Post<PortalSessionDocument>,
 ) -> Result<Answer> {
     let return_url = document.check(|document, mistakes| document.check(&app, mistakes))?;
-    let found = customers::find(&mut call.tx, &customer).await?;
-    let no_customer = || Error::not_found("customer_not_found", "There is no such customer.");
-    let customer = found.ok_or_else(no_customer)?;
+    let customer = customers::required(&mut call.tx, &customer).await?;
     let stripe = app.stripe()?;
     let paused = call.pause();
     let payer = ensure_customer(&app, &customer).await?;

@@ -12,11 +12,11 @@ use crate::app::App;
 use crate::clock::BusinessInstant;
 use crate::customers;
 use crate::database::Connection;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::http::document::{Nothing, Query, Unchecked};
 use crate::http::page::{Page, PageQuery, Slice};
 use crate::idempotency::{Answer, Post};
-use crate::ids::{CustomerId, Id, SubscriptionId};
+use crate::ids::SubscriptionId;
 use crate::invoicing::{self, ChangeEstimate};
 
 /// The query of the list of subscriptions.
@@ -85,14 +85,7 @@ pub async fn list_subscriptions(
 ) -> Result<Json<Page<SubscriptionView>>> {
     let slice = Slice::new::<SubscriptionId>(query.limit, query.cursor.as_deref())?;
     let mut reader = app.database.read().await?;
-    let customer = match query.customer {
-        None => String::new(),
-        Some(customer) => match customers::find(&mut reader, &customer).await? {
-            Some(customer) => customer.id.to_string(),
-            // Nobody has this id, so that the list is empty.
-            None => CustomerId::PREFIX.to_owned(),
-        },
-    };
+    let customer = customers::filter(&mut reader, query.customer.as_deref()).await?;
     let plan = query.plan.unwrap_or_default();
     page(&app, &mut reader, &slice, &customer, &plan).await
 }
@@ -109,9 +102,7 @@ pub async fn list_customer_subscriptions(
 ) -> Result<Json<Page<SubscriptionView>>> {
     let slice = query.slice::<SubscriptionId>()?;
     let mut reader = app.database.read().await?;
-    let found = customers::find(&mut reader, &customer).await?;
-    let customer = found
-        .ok_or_else(|| Error::not_found("customer_not_found", "There is no such customer."))?;
+    let customer = customers::required(&mut reader, &customer).await?;
     page(&app, &mut reader, &slice, &customer.id.to_string(), "").await
 }
 
