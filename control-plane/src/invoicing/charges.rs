@@ -64,7 +64,7 @@ fn term_before<'a>(
 
 /// The billing period that `at` is in; none crosses its term.
 fn plan_period(member: &Member, term: &Term<'_>, at: BusinessInstant) -> Interval {
-    let whole = Boundaries::utc(term.start, member.plan.billing_cadence).period_at(at);
+    let whole = term.boundaries(member.plan.billing_cadence).period_at(at);
     cut(whole, term.end)
 }
 
@@ -82,7 +82,9 @@ pub(super) fn fees_from(member: &Member, boundary: BusinessInstant) -> Vec<FlatC
         return Vec::new();
     };
     let end = phase_end(&term);
-    let whole = Boundaries::utc(term.start, member.plan.billing_cadence).period_at(boundary);
+    let whole = term
+        .boundaries(member.plan.billing_cadence)
+        .period_at(boundary);
     let period = cut(whole, end);
     if period.start != boundary {
         return Vec::new();
@@ -211,7 +213,7 @@ fn cycles(
     cadence: Period,
     from: BusinessInstant,
 ) -> impl Iterator<Item = Interval> + use<> {
-    let boundaries = Boundaries::utc(term.start, cadence);
+    let boundaries = term.boundaries(cadence);
     let first = boundaries.period_at(from);
     std::iter::successors(Some(first), move |before| {
         (before.start < before.end).then(|| boundaries.period_at(before.end))

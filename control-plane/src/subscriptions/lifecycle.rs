@@ -19,7 +19,6 @@ use crate::database::Write;
 use crate::error::{Error, Result};
 use crate::ids::SubscriptionId;
 use crate::invoicing;
-use crate::invoicing::calendar::Boundaries;
 use crate::payments::grace::FirstPayment;
 use crate::random_base62;
 use crate::{payments, publisher};
@@ -214,7 +213,7 @@ async fn set_end(
 /// The end of the billing period at `now`; none crosses the end of its term.
 fn next_cycle(member: &Member, now: BusinessInstant) -> Result<BusinessInstant> {
     let term = member.term_at(now).ok_or_else(|| missing("term"))?;
-    let cycle = Boundaries::utc(term.start, member.plan.billing_cadence).period_at(now);
+    let cycle = term.boundaries(member.plan.billing_cadence).period_at(now);
     Ok(term.end.map_or(cycle.end, |end| end.min(cycle.end)))
 }
 

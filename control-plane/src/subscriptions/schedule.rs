@@ -117,6 +117,12 @@ impl<'a> Term<'a> {
         self.start <= at && self.end.is_none_or(|end| at < end)
     }
 
+    /// Where periods of a cadence begin and end in it.
+    #[must_use]
+    pub fn boundaries(&self, cadence: Period) -> Boundaries {
+        Boundaries::utc(self.start, cadence)
+    }
+
     /// Whether the subscription begins with it.
     #[must_use]
     pub fn is_first(&self) -> bool {
