@@ -75,6 +75,10 @@ fn api() -> Vec<(Scope, UtoipaMethodRouter<App>)> {
             routes!(subscriptions::routes::unschedule_cancelation),
         ),
         (
+            Customers,
+            routes!(subscriptions::routes::update_overage_limit),
+        ),
+        (
             Read,
             routes!(subscriptions::routes::get_subscription_access),
         ),

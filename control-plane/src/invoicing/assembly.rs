@@ -252,7 +252,7 @@ async fn rate(
             carried = carried.saturating_add(units);
         }
         let units = usage::total(&mut *connection, &chain_name, &window.id).await?;
-        tally.add(pricing::rate_after(price, carried, units));
+        tally.add(pricing::rate_after(&window.price(price), carried, units));
         let before = total;
         total = tally.total(currency).map_err(Error::internal)?;
         draft.rated.push(Rated {

@@ -1,7 +1,7 @@
 //! What is due at which boundary: fees of the period that begins, arrears of the one that ends.
 //!
-//! The boundaries of a subscription are those of its plan's cadence, counted from the start of each
-//! term, and the ends of its terms. A card's cycles are counted from the start of the term, too: those
+//! The boundaries of a subscription are those of its plan's cadence, counted from the anchor of each
+//! term, and the ends of its terms. A card's cycles are counted from the anchor of the term, too: those
 //! of a cadence shorter than the plan's come together at the plan's boundary.
 
 use rust_decimal::Decimal;
@@ -65,7 +65,7 @@ fn term_before<'a>(
 /// The billing period that `at` is in; none crosses its term.
 fn plan_period(member: &Member, term: &Term<'_>, at: BusinessInstant) -> Interval {
     let whole = term.boundaries(member.plan.billing_cadence).period_at(at);
-    cut(whole, term.end)
+    cut(term, whole, term.end)
 }
 
 /// Whether something is due at `boundary` that depends on what was used until then.
@@ -85,7 +85,7 @@ pub(super) fn fees_from(member: &Member, boundary: BusinessInstant) -> Vec<FlatC
     let whole = term
         .boundaries(member.plan.billing_cadence)
         .period_at(boundary);
-    let period = cut(whole, end);
+    let period = cut(&term, whole, end);
     if period.start != boundary {
         return Vec::new();
     }
@@ -106,7 +106,7 @@ pub(super) fn fees_from(member: &Member, boundary: BusinessInstant) -> Vec<FlatC
             Some(cadence) => {
                 let cycles = cycles(&term, cadence, period.start)
                     .take_while(|cycle| cycle.start < period.end)
-                    .filter(|cycle| period.start <= cycle.start);
+                    .filter(|cycle| period.start <= cycle.start.max(term.start));
                 flat(term, card, fee, end, cycles)
             }
         }
@@ -220,7 +220,7 @@ fn cycles(
     })
 }
 
-/// The charge for some cycles, each cut at `end`.
+/// The charge for some cycles, each cut at the term's start and at `end`.
 fn flat<'a>(
     term: Term<'a>,
     card: &'a RateCard,
@@ -230,7 +230,7 @@ fn flat<'a>(
 ) -> Option<FlatCharge<'a>> {
     let mut charge: Option<FlatCharge<'a>> = None;
     for whole in cycles {
-        let period = cut(whole, end);
+        let period = cut(&term, whole, end);
         let charge = charge.get_or_insert(FlatCharge {
             term,
             card,
@@ -246,9 +246,12 @@ fn flat<'a>(
     charge
 }
 
-fn cut(interval: Interval, end: Option<BusinessInstant>) -> Interval {
-    let end = end.map_or(interval.end, |end| end.min(interval.end));
-    Interval { end, ..interval }
+/// What of an interval is in a term and before `end`.
+fn cut(term: &Term<'_>, interval: Interval, end: Option<BusinessInstant>) -> Interval {
+    Interval {
+        start: interval.start.max(term.start),
+        end: end.map_or(interval.end, |end| end.min(interval.end)),
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Late usage: units of windows that became known after these were billed.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use rust_decimal::Decimal;
@@ -11,11 +12,13 @@ use super::windows::{self, Late, Rated};
 use super::{InvoiceKind, Line, LineKind, Part, pricing};
 use crate::app::App;
 use crate::catalog::currency::Currency;
+use crate::catalog::plans::{Entitlement, RateCard};
 use crate::clock::BusinessInstant;
 use crate::database::{Connection, Write};
 use crate::error::{Error, Result};
 use crate::ids::CustomerId;
 use crate::money::Minor;
+use crate::subscriptions::schedule::{Term, UsageWindow};
 use crate::subscriptions::{Loader, Member};
 
 /// Late usage that no other invoice will hold goes on one of its own, at most once in so long.
@@ -72,7 +75,9 @@ fn correct(member: &Member, late: &Late) -> Result<(Option<Line>, Rated)> {
         .price
         .as_ref()
         .ok_or_else(|| Error::internal(missing()))?;
-    let lines = pricing::rate_after(price, rated.carried, late.units);
+    let price =
+        window_at(&term, card, start).map_or(Cow::Borrowed(price), |window| window.price(price));
+    let lines = pricing::rate_after(&price, rated.carried, late.units);
     let total = pricing::total(&lines, member.plan.currency).map_err(Error::internal)?;
     // Never less: totals do not fall, and the ledger only grows. A window that shared a line with
     // others may have been rounded up there.
@@ -104,6 +109,15 @@ fn correct(member: &Member, late: &Late) -> Result<(Option<Line>, Rated)> {
         ..rated.clone()
     };
     Ok((line, rated))
+}
+
+/// The window of a rate card's meter that `start` is in.
+fn window_at(term: &Term<'_>, card: &RateCard, start: BusinessInstant) -> Option<UsageWindow> {
+    let grant = card.feature.as_ref()?;
+    let Some(Entitlement::Metered { usage_period, .. }) = grant.entitlement else {
+        return None;
+    };
+    term.windows(&grant.feature, usage_period, start).next()
 }
 
 fn quantity(units: Units) -> Decimal {

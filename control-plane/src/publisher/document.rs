@@ -116,11 +116,13 @@ fn windows(term: Term<'_>, meter: &Slug, period: Period, now: BusinessInstant) -
 
 fn contract_term(term: Term<'_>, now: BusinessInstant) -> contract::Term {
     let entitlements = term.entitlements().map(|(feature, entitlement)| {
-        let (included, limit) = bound(entitlement);
         let entitlement = match entitlement {
             Entitlement::Metered { usage_period, .. } => {
                 let windows = windows(term, feature, *usage_period, now).into_iter();
-                let windows = windows.map(|window| contract_window(window, included, limit));
+                let windows = windows.map(|window| {
+                    let (included, limit) = bound(&term, feature, entitlement, &window);
+                    contract_window(window, included, limit)
+                });
                 contract::Entitlement::Metered {
                     windows: windows.collect(),
                 }
@@ -142,11 +144,16 @@ fn contract_term(term: Term<'_>, now: BusinessInstant) -> contract::Term {
     }
 }
 
-/// The units of a metered entitlement that a period includes, and those at which requests are
+/// The units of a metered entitlement that a window includes, and those at which requests are
 /// refused: the included ones, on a soft limit with the overage allowed, and none where overage is
-/// not bounded or nothing is included.
+/// not bounded.
 #[must_use]
-pub fn bound(entitlement: &Entitlement) -> (Option<Units>, Option<Units>) {
+pub fn bound(
+    term: &Term<'_>,
+    meter: &Slug,
+    entitlement: &Entitlement,
+    window: &UsageWindow,
+) -> (Option<Units>, Option<Units>) {
     let Entitlement::Metered {
         issue_after_reset: included,
         limit,
@@ -155,13 +162,14 @@ pub fn bound(entitlement: &Entitlement) -> (Option<Units>, Option<Units>) {
     else {
         return (None, None);
     };
+    let included = included.map(|units| window.share_of(units));
     let limit = match limit {
-        Limit::Hard => *included,
-        Limit::Soft { overage_limit } => included
-            .zip(*overage_limit)
-            .map(|(included, overage)| included.saturating_add(overage)),
+        Limit::Hard => included,
+        Limit::Soft { overage_limit } => term
+            .overage_limit(meter, *overage_limit)
+            .map(|overage| included.unwrap_or_default().saturating_add(overage)),
     };
-    (*included, limit)
+    (included, limit)
 }
 
 fn contract_window(

@@ -2,7 +2,7 @@
 
 use tollgate_engine::slug::Slug;
 
-use super::document::{Timing, Wish};
+use super::document::{Timing, Wish, WishedAnchor};
 use super::{Loader, Status, Subscription, lifecycle, payment, store};
 use crate::app::App;
 use crate::catalog::configuration;
@@ -35,6 +35,7 @@ pub async fn begin(
         plan: order.plan.clone(),
         version: Some(order.version),
         starting_phase: order.starting_phase.clone(),
+        anchor: WishedAnchor::Start,
         key: None,
     };
     match check_room(app, tx, customer).await? {

@@ -1,14 +1,20 @@
 //! Documents about subscriptions, as they are sent and shown.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use tollgate_engine::slug::Slug;
+use tollgate_engine::units::Units;
 use utoipa::ToSchema;
 
 use super::{PaymentStatus, Status, Subscription};
 use crate::catalog::check_slug;
 use crate::clock::BusinessInstant;
-use crate::http::document::{Document, Mistakes, Place};
+use crate::http::document::{Document, Mistakes, Place, Scalar};
 use crate::ids::{CustomerId, KEY_MAX_CHARACTERS, PlanId, SubscriptionId, is_key_beside};
+
+const TEN_YEARS: Duration = Duration::from_secs(10 * 366 * 86_400);
 
 /// A subscription, as it is shown.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -38,6 +44,10 @@ pub struct SubscriptionView {
     pub active_from: BusinessInstant,
     /// First instant after it, if it ends.
     pub active_to: Option<BusinessInstant>,
+    /// What its boundaries count from; null: the start of each phase.
+    pub billing_anchor: Option<BusinessInstant>,
+    /// By meter, what was set in place of the plan's `overageLimit`.
+    pub overage_limits: BTreeMap<String, String>,
     /// The first subscription of the chain that its keys belong to.
     pub chain: SubscriptionId,
     /// Its number in the chain, from 1.
@@ -66,6 +76,12 @@ impl SubscriptionView {
             phase,
             active_from: shown.active_from,
             active_to: shown.active_to,
+            billing_anchor: shown.anchor.instant(),
+            overage_limits: shown
+                .overage_limits
+                .iter()
+                .map(|(meter, units)| (meter.to_string(), units.to_string()))
+                .collect(),
             chain: shown.chain,
             epoch: shown.epoch,
             created_at: shown.created_at,
@@ -85,11 +101,16 @@ pub struct SubscriptionDocument {
     plan: String,
     /// The version that is sold when left out.
     plan_version: Option<u32>,
-    /// `immediate`, or an instant to come; immediate when left out.
+    /// `immediate`, `next_billing_cycle` or an instant to come; immediate when left out. The next cycle is that of
+    /// `billingAnchor`, else the first of the customer's other subscriptions.
     #[schema(examples("immediate"))]
     timing: Option<String>,
     /// Key of the phase to start with; the first when left out, or the one after a trial that the customer had before.
     starting_phase: Option<String>,
+    /// An instant that boundaries count from; the start of each phase when left out. A first period that is cut costs
+    /// its share.
+    #[schema(value_type = Option<BusinessInstant>)]
+    billing_anchor: Option<String>,
     /// 1 to 256 visible ASCII characters other than `/`, and no id of a subscription.
     key: Option<String>,
 }
@@ -111,6 +132,10 @@ pub struct ChangeDocument {
     timing: Option<String>,
     /// Key of the phase to start with; the first when left out, or the one after a trial that the customer had before.
     starting_phase: Option<String>,
+    /// `keep`: boundaries stay where they are, and the first period costs and gives its share. When left out, they
+    /// count from the change.
+    #[schema(examples("keep"))]
+    billing_anchor: Option<String>,
     /// The new subscription's key.
     key: Option<String>,
 }
@@ -128,6 +153,43 @@ pub struct CancelDocument {
 
 impl Document for CancelDocument {}
 
+/// What to send to set the overage limit of a meter.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OverageLimitDocument {
+    /// Units beyond the quota at which requests are refused; null: what the plan says.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    overage_limit: Option<Scalar>,
+}
+
+impl Document for OverageLimitDocument {}
+
+impl OverageLimitDocument {
+    /// How many units beyond the quota are allowed, if that is said.
+    pub(super) fn check(self, mistakes: &mut Mistakes) -> Option<Option<Units>> {
+        let Some(Scalar(text)) = self.overage_limit else {
+            return Some(None);
+        };
+        match text.parse() {
+            Ok(units) => Some(Some(units)),
+            Err(error) => {
+                let place = Place::root().field("overageLimit");
+                mistakes.add(&place, "invalid_units", format!("{text} {error}"));
+                None
+            }
+        }
+    }
+}
+
+/// What boundaries are to count from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WishedAnchor {
+    Start,
+    At(BusinessInstant),
+    Keep,
+}
+
 /// When something is to happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Timing {
@@ -142,6 +204,7 @@ pub(super) struct Wish {
     pub(super) plan: Slug,
     pub(super) version: Option<u32>,
     pub(super) starting_phase: Option<String>,
+    pub(super) anchor: WishedAnchor,
     pub(super) key: Option<String>,
 }
 
@@ -158,10 +221,11 @@ impl SubscriptionDocument {
             mistakes.add(&root.field("customer"), "customer_missing", detail);
         }
         let timing = check_timing(self.timing.as_deref(), now, mistakes);
-        if timing == Some(Some(Timing::NextBillingCycle)) {
-            let detail = "what has not begun has no billing cycle";
-            mistakes.add(&root.field("timing"), "invalid_timing", detail);
-        }
+        let place = root.field("billingAnchor");
+        let anchor = match self.billing_anchor.as_deref() {
+            None => Some(WishedAnchor::Start),
+            Some(text) => check_instant(text, now, &place, mistakes).map(WishedAnchor::At),
+        };
         let wish = check_wish(
             &self.plan,
             self.plan_version,
@@ -169,7 +233,11 @@ impl SubscriptionDocument {
             self.key,
             mistakes,
         );
-        Some((self.customer, wish?, timing?.unwrap_or(Timing::Immediate)))
+        let wish = Wish {
+            anchor: anchor?,
+            ..wish?
+        };
+        Some((self.customer, wish, timing?.unwrap_or(Timing::Immediate)))
     }
 }
 
@@ -181,6 +249,16 @@ impl ChangeDocument {
         mistakes: &mut Mistakes,
     ) -> Option<(Wish, Option<Timing>)> {
         let timing = check_timing(self.timing.as_deref(), now, mistakes);
+        let anchor = match self.billing_anchor.as_deref() {
+            None => WishedAnchor::Start,
+            Some("keep") => WishedAnchor::Keep,
+            Some(_) => {
+                let detail = "billingAnchor is keep or left out";
+                let place = Place::root().field("billingAnchor");
+                mistakes.add(&place, "invalid_billing_anchor", detail);
+                WishedAnchor::Start
+            }
+        };
         let wish = check_wish(
             &self.plan,
             self.plan_version,
@@ -188,7 +266,8 @@ impl ChangeDocument {
             self.key,
             mistakes,
         );
-        Some((wish?, timing?))
+        let wish = Wish { anchor, ..wish? };
+        Some((wish, timing?))
     }
 }
 
@@ -222,8 +301,32 @@ fn check_wish(
         plan: check_slug(plan, &root.field("plan"), mistakes)?,
         version,
         starting_phase,
+        anchor: WishedAnchor::Start,
         key,
     })
+}
+
+/// Reads an instant that boundaries count from: within ten years, so that every calendar can reckon with it.
+fn check_instant(
+    text: &str,
+    now: BusinessInstant,
+    place: &Place,
+    mistakes: &mut Mistakes,
+) -> Option<BusinessInstant> {
+    let Ok(instant) = text.parse::<jiff::Timestamp>().map(BusinessInstant::from) else {
+        mistakes.add(
+            place,
+            "invalid_billing_anchor",
+            "billingAnchor is no RFC 3339 instant",
+        );
+        return None;
+    };
+    if instant < now.before(TEN_YEARS) || now.after(TEN_YEARS) < instant {
+        let detail = "billingAnchor is within ten years of now";
+        mistakes.add(place, "billing_anchor_out_of_range", detail);
+        return None;
+    }
+    Some(instant)
 }
 
 /// Reads when something is to happen: within ten years, so that every calendar can reckon with it.
@@ -244,8 +347,7 @@ fn check_timing(
         mistakes.add(&place, "invalid_timing", detail);
         return None;
     };
-    let latest = now.after(std::time::Duration::from_secs(10 * 366 * 86_400));
-    if instant < now || latest < instant {
+    if instant < now || now.after(TEN_YEARS) < instant {
         let detail = "timing is an instant of the next ten years";
         mistakes.add(&place, "timing_out_of_range", detail);
         return None;

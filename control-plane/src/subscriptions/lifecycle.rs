@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use tollgate_engine::api_key::TAG_LENGTH;
 use tollgate_engine::slug::Slug;
 
-use super::document::{Timing, Wish};
+use super::document::{Timing, Wish, WishedAnchor};
 use super::offer::{Direction, Offer, direction, offer, refused};
 use super::schedule::{Resumed, resumed_at};
 use super::waiting::{check_settled, wait_for_payment, waits};
-use super::{Begin, Chain, Loader, Member, Status, Subscription};
+use super::{Anchor, Begin, Chain, Loader, Member, Status, Subscription};
 use super::{chain, payment, store};
 use crate::app::App;
 use crate::catalog::configuration;
@@ -19,6 +19,7 @@ use crate::database::Write;
 use crate::error::{Error, Result};
 use crate::ids::SubscriptionId;
 use crate::invoicing;
+use crate::invoicing::calendar::Boundaries;
 use crate::payments::grace::FirstPayment;
 use crate::random_base62;
 use crate::{payments, publisher};
@@ -53,7 +54,8 @@ pub(super) async fn subscribe(
     check_payable(app, tx, &customer, &offer).await?;
     payment::check_paid(tx, customer.id).await?;
     let start = match timing {
-        Timing::Immediate | Timing::NextBillingCycle => now,
+        Timing::Immediate => now,
+        Timing::NextBillingCycle => first_cycle(tx, &customer, &offer, wish, now).await?,
         Timing::At(start) => start,
     };
     let new = offer.into_next(app, &customer, wish, start);
@@ -123,7 +125,8 @@ pub(super) async fn change(
     }
     drop_scheduled(app, tx, &chain, now).await?;
     let is_charged = start <= now && offer.charges_in_advance();
-    let new = offer.into_next(app, &customer, wish, start);
+    let mut new = offer.into_next(app, &customer, wish, start);
+    follow(&mut new.subscription, &current, wish);
     let standing = invoicing::standing(tx, chain.id).await?;
     if is_charged && standing.first_payment == FirstPayment::ToCome {
         return wait_for_payment(app, tx, &chain, new).await;
@@ -208,6 +211,43 @@ async fn set_end(
     invoicing::subscription_ended(app, tx, &member).await?;
     publisher::chain_changed(app, tx, member.subscription.chain).await?;
     Ok(member.subscription)
+}
+
+/// When the first cycle begins that a new subscription can wait for: that of the anchor it wishes, else the first of the
+/// customer's other subscriptions.
+async fn first_cycle(
+    tx: &mut Write,
+    customer: &Customer,
+    offer: &Offer,
+    wish: &Wish,
+    now: BusinessInstant,
+) -> Result<BusinessInstant> {
+    if let WishedAnchor::At(anchor) = wish.anchor {
+        let boundaries = Boundaries::utc(anchor, offer.plan.billing_cadence);
+        return Ok(boundaries.period_at(now).end);
+    }
+    let mut loader = Loader::default();
+    let mut cycles = Vec::new();
+    for other in store::unended(tx, customer.id, now).await? {
+        let member = loader.member(tx, other).await?;
+        if member.term_at(now).is_some() {
+            cycles.push(next_cycle(&member, now)?);
+        }
+    }
+    cycles.into_iter().min().ok_or_else(|| {
+        let detail = "there is no billing cycle to wait for: say a billingAnchor";
+        refused("timing", "invalid_timing", detail)
+    })
+}
+
+/// What a subscription takes over from the one before: the customer's limits, and the boundaries if they are to be kept.
+fn follow(new: &mut Subscription, current: &Member, wish: &Wish) {
+    let before = BusinessInstant::from_unix_ms(new.active_from.unix_ms() - 1);
+    let term = current.term_at(before.max(current.subscription.active_from));
+    new.overage_limits = current.subscription.overage_limits.clone();
+    if let (WishedAnchor::Keep, Some(term)) = (wish.anchor, term) {
+        new.anchor = Anchor::Kept(term.anchor());
+    }
 }
 
 /// The end of the billing period at `now`; none crosses the end of its term.
@@ -295,7 +335,7 @@ async fn check_payable(
     Ok(())
 }
 
-fn ended() -> Error {
+pub(super) fn ended() -> Error {
     Error::conflict("subscription_ended", "The subscription has ended.")
 }
 

@@ -10,6 +10,7 @@ mod checkout;
 mod document;
 mod lifecycle;
 mod offer;
+mod overage;
 mod payment;
 pub mod routes;
 pub mod schedule;
@@ -23,6 +24,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use tollgate_engine::contract::BlockCode;
 use tollgate_engine::slug::Slug;
+use tollgate_engine::units::Units;
 use utoipa::ToSchema;
 
 pub use chain::{Chain, Loader, Member};
@@ -77,6 +79,10 @@ pub struct Subscription {
     pub begin: Begin,
     /// By meter, the window of an earlier subscription that its first one goes on with.
     pub resumed: BTreeMap<Slug, Resumed>,
+    /// Where its boundaries count from.
+    pub anchor: Anchor,
+    /// By meter, units beyond the quota of a soft limit that replace the plan's `overageLimit`.
+    pub overage_limits: BTreeMap<Slug, Units>,
     /// First instant.
     pub active_from: BusinessInstant,
     /// First instant after it, if it ends.
@@ -92,6 +98,17 @@ pub enum Start {
     Trial,
     /// Anything else.
     Regular,
+}
+
+/// Where the boundaries of a subscription count from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Anchor {
+    /// The start of each phase.
+    Start,
+    /// This instant. A first window that is cut gives its whole quota.
+    Given(BusinessInstant),
+    /// The same as of the subscription before. A first window that is cut gives its share.
+    Kept(BusinessInstant),
 }
 
 /// What a subscription begins with.
@@ -163,6 +180,17 @@ impl Access {
             (_, Some(BlockCode::PaymentRequired)) => Self::PaymentRequired,
             (_, Some(BlockCode::PaymentOverdue)) => Self::PaymentOverdue,
             (_, Some(BlockCode::PaymentUncollectible)) => Self::PaymentUncollectible,
+        }
+    }
+}
+
+impl Anchor {
+    /// The instant, if it is not the start of each phase.
+    #[must_use]
+    pub fn instant(self) -> Option<BusinessInstant> {
+        match self {
+            Self::Start => None,
+            Self::Given(instant) | Self::Kept(instant) => Some(instant),
         }
     }
 }

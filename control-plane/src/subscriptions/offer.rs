@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use tollgate_engine::slug::Slug;
 
-use super::document::Wish;
-use super::{Begin, Member, Start, Subscription, store};
+use super::document::{Wish, WishedAnchor};
+use super::{Anchor, Begin, Member, Start, Subscription, store};
 use crate::app::App;
 use crate::catalog::configuration::Configuration;
 use crate::catalog::plans::{self, Phase, Plan, PlanStatus, PlanVersion};
@@ -56,6 +56,11 @@ impl Offer {
             },
             begin: Begin::OnTime,
             resumed: BTreeMap::new(),
+            anchor: match wish.anchor {
+                WishedAnchor::At(instant) => Anchor::Given(instant),
+                WishedAnchor::Start | WishedAnchor::Keep => Anchor::Start,
+            },
+            overage_limits: BTreeMap::new(),
             active_from: start,
             active_to: None,
             created_at: app.clock.business_now(),

@@ -5,9 +5,11 @@ use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::document::{CancelDocument, ChangeDocument, SubscriptionDocument, SubscriptionView};
+use super::document::{
+    CancelDocument, ChangeDocument, OverageLimitDocument, SubscriptionDocument, SubscriptionView,
+};
 use super::{Access, Loader, PaymentStatus, Status, Subscription};
-use super::{block, lifecycle, required, store};
+use super::{block, lifecycle, overage, required, store};
 use crate::app::App;
 use crate::clock::BusinessInstant;
 use crate::customers;
@@ -198,6 +200,29 @@ pub async fn unschedule_cancelation(
     let restored = lifecycle::unschedule_cancelation(&app, &mut call.tx, found).await?;
     let view = view(&app, &mut call.tx, restored).await?;
     call.done(&view).await
+}
+
+/// Sets how many units of a meter beyond the quota of a soft limit pass: what the customer is ready to spend.
+///
+/// It holds in place of the plan's `overageLimit`, also after a change of the plan.
+#[utoipa::path(put, path = "/v1/subscriptions/{subscription}/overage-limits/{meter}",
+    tag = "subscriptions",
+    params(("subscription" = String, Path, description = "Its id or key."),
+        ("meter" = String, Path, description = "The meter's slug.")),
+    request_body = OverageLimitDocument,
+    responses((status = 200, description = "The subscription.", body = SubscriptionView)))]
+pub async fn update_overage_limit(
+    State(app): State<App>,
+    Path((subscription, meter)): Path<(String, String)>,
+    document: Unchecked<OverageLimitDocument>,
+) -> Result<Json<SubscriptionView>> {
+    let limit = document.check(OverageLimitDocument::check)?;
+    let mut tx = app.database.begin_write().await?;
+    let found = required(&mut tx, &subscription).await?;
+    let limited = overage::set(&app, &mut tx, found, &meter, limit).await?;
+    let view = view(&app, &mut tx, limited).await?;
+    tx.commit().await?;
+    Ok(Json(view))
 }
 
 /// Shows whether requests of a subscription pass, apart from quotas.

@@ -1,22 +1,25 @@
 //! What a subscription gives at which time: terms, and the windows of its meters.
 //!
-//! A term is a stretch in which one phase holds. Its meters' windows have its start as anchor. Where
+//! A term is a stretch in which one phase holds. Its meters' windows have its start as anchor, unless the
+//! subscription has another one: the first window is then cut. Where
 //! an earlier subscription of the chain had a window that would have gone on, and no fee was newly
 //! charged since, the first window goes on with that one: it keeps its end and its boundaries, and
 //! carries its units.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use tollgate_engine::contract::WindowId;
 use tollgate_engine::slug::Slug;
+use tollgate_engine::units::Units;
 
-use super::{Begin, Member, Subscription};
+use super::{Anchor, Begin, Member, Subscription};
 use crate::catalog::period::Period;
-use crate::catalog::plans::{Entitlement, Phase};
+use crate::catalog::plans::{Entitlement, Phase, Price};
 use crate::clock::BusinessInstant;
-use crate::invoicing::calendar::Boundaries;
+use crate::invoicing::calendar::{Boundaries, Interval};
 
 /// A stretch of time in which one phase of one subscription holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,8 +48,17 @@ pub struct UsageWindow {
     pub carried: Vec<WindowId>,
     /// When it would end if its term did not end before.
     whole_end: BusinessInstant,
+    /// The part of a whole one that it gives; all of it where none is said.
+    share: Option<Share>,
     /// Where its followers begin and end.
     grid: Grid,
+}
+
+/// A part of a whole, both in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Share {
+    part: u64,
+    of: u64,
 }
 
 /// Where windows of a meter begin and end.
@@ -120,7 +132,13 @@ impl<'a> Term<'a> {
     /// Where periods of a cadence begin and end in it.
     #[must_use]
     pub fn boundaries(&self, cadence: Period) -> Boundaries {
-        Boundaries::utc(self.start, cadence)
+        Boundaries::utc(self.anchor(), cadence)
+    }
+
+    /// What its boundaries count from.
+    #[must_use]
+    pub fn anchor(&self) -> BusinessInstant {
+        self.subscription.anchor.instant().unwrap_or(self.start)
     }
 
     /// Whether the subscription begins with it.
@@ -157,7 +175,7 @@ impl<'a> Term<'a> {
     /// The window of a meter that `at`, an instant of the term, is in.
     fn window_at(&self, meter: &Slug, period: Period, at: BusinessInstant) -> UsageWindow {
         let own = Grid {
-            anchor: self.start,
+            anchor: self.anchor(),
             period,
         };
         let resumed = self.subscription.resumed.get(meter);
@@ -169,7 +187,32 @@ impl<'a> Term<'a> {
             return self.window(meter, self.start, resumed.end, carried, grid);
         }
         let whole = Boundaries::utc(grid.anchor, period).period_at(at);
-        self.window(meter, whole.start, whole.end, Vec::new(), grid)
+        let least = resumed.map_or(self.start, |resumed| resumed.end.max(self.start));
+        let start = whole.start.max(least);
+        let share = self.share_of(start, whole);
+        UsageWindow {
+            share,
+            ..self.window(meter, start, whole.end, Vec::new(), grid)
+        }
+    }
+
+    /// What a window gives that begins at `start` instead of with the whole one: all, but under boundaries
+    /// that were kept from an earlier plan.
+    fn share_of(&self, start: BusinessInstant, whole: Interval) -> Option<Share> {
+        let is_kept = matches!(self.subscription.anchor, Anchor::Kept(_));
+        let is_cut = is_kept && self.is_first() && start == self.start && whole.start < start;
+        let length = |from: BusinessInstant| whole.end.unix_ms().abs_diff(from.unix_ms());
+        is_cut.then(|| Share {
+            part: length(start),
+            of: length(whole.start),
+        })
+    }
+
+    /// Units beyond the quota of a soft limit at which requests are refused, where the plan says `planned`.
+    #[must_use]
+    pub fn overage_limit(&self, meter: &Slug, planned: Option<Units>) -> Option<Units> {
+        let own = self.subscription.overage_limits.get(meter);
+        own.copied().or(planned)
     }
 
     /// Whether a fee was newly charged since the subscription began: windows are then given anew.
@@ -192,6 +235,7 @@ impl<'a> Term<'a> {
             end: self.end.map_or(whole_end, |end| end.min(whole_end)),
             carried,
             whole_end,
+            share: None,
             grid,
         }
     }
@@ -217,6 +261,28 @@ impl<'a> Term<'a> {
 }
 
 impl UsageWindow {
+    /// What it gives of units that a whole window gives: of a cut one its share, rounded up to whole units.
+    #[must_use]
+    pub fn share_of(&self, units: Units) -> Units {
+        let Some(Share { part, of }) = self.share else {
+            return units;
+        };
+        let milli = (u128::from(units.milli()) * u128::from(part)).div_ceil(u128::from(of.max(1)));
+        let whole = u64::try_from(milli)
+            .unwrap_or(u64::MAX)
+            .div_ceil(Units::ONE.milli());
+        Units::ONE.saturating_mul(whole).min(units)
+    }
+
+    /// What units cost in it: of a cut window, its share of the free ones is free.
+    #[must_use]
+    pub fn price<'a>(&self, price: &'a Price) -> Cow<'a, Price> {
+        match self.share {
+            None => Cow::Borrowed(price),
+            Some(_) => Cow::Owned(price.with_free_units(|units| self.share_of(units))),
+        }
+    }
+
     /// What a subscription that begins before this window is whole goes on with.
     fn resume(self) -> Resumed {
         let mut carried = self.carried;

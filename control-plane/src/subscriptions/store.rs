@@ -1,6 +1,6 @@
 //! Subscriptions in the database.
 
-use super::{Begin, Start, Subscription};
+use super::{Anchor, Begin, Start, Subscription};
 use crate::clock::BusinessInstant;
 use crate::database::{Connection, Failure, is_unique_violation};
 use crate::error::{Error, Result};
@@ -20,6 +20,9 @@ struct Row {
     starting_phase: i64,
     trial: i64,
     waits_for_payment: i64,
+    anchor_ms: Option<i64>,
+    anchor_kept: i64,
+    overage_limits: String,
     resumed: String,
     active_from_ms: i64,
     active_to_ms: Option<i64>,
@@ -49,6 +52,12 @@ impl TryFrom<Row> for Subscription {
                 _ => Begin::WhenPaid,
             },
             resumed: serde_json::from_str(&row.resumed).map_err(Error::internal)?,
+            anchor: match (row.anchor_ms, row.anchor_kept) {
+                (None, _) => Anchor::Start,
+                (Some(ms), 0) => Anchor::Given(BusinessInstant::from_unix_ms(ms)),
+                (Some(ms), _) => Anchor::Kept(BusinessInstant::from_unix_ms(ms)),
+            },
+            overage_limits: serde_json::from_str(&row.overage_limits).map_err(Error::internal)?,
             active_from: BusinessInstant::from_unix_ms(row.active_from_ms),
             active_to: row.active_to_ms.map(BusinessInstant::from_unix_ms),
             created_at: BusinessInstant::from_unix_ms(row.created_at_ms),
@@ -61,8 +70,8 @@ pub(super) async fn insert(connection: &mut Connection, new: &Subscription) -> R
         "INSERT INTO subscriptions
              (id, subscription_key, chain_id, epoch, customer_id, plan_id, plan_key, plan_version,
               starting_phase, trial, resumed, active_from_ms, active_to_ms, created_at_ms,
-              waits_for_payment)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+              waits_for_payment, anchor_ms, anchor_kept, overage_limits)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
     )
     .bind(new.id.to_string())
     .bind(&new.key)
@@ -79,6 +88,9 @@ pub(super) async fn insert(connection: &mut Connection, new: &Subscription) -> R
     .bind(new.active_to.map(BusinessInstant::unix_ms))
     .bind(new.created_at.unix_ms())
     .bind(i64::from(new.begin == Begin::WhenPaid))
+    .bind(new.anchor.instant().map(BusinessInstant::unix_ms))
+    .bind(i64::from(matches!(new.anchor, Anchor::Kept(_))))
+    .bind(serde_json::to_string(&new.overage_limits).map_err(Error::internal)?)
     .execute(connection)
     .await;
     match inserted {
@@ -102,6 +114,19 @@ pub(super) async fn set_end(
         .execute(connection)
         .await
         .map(drop)
+}
+
+/// Writes what a subscription has in place of its plan's overage limits.
+pub(super) async fn set_overage_limits(
+    connection: &mut Connection,
+    subscription: &Subscription,
+) -> Result<()> {
+    sqlx::query("UPDATE subscriptions SET overage_limits = $1 WHERE id = $2")
+        .bind(serde_json::to_string(&subscription.overage_limits).map_err(Error::internal)?)
+        .bind(subscription.id.to_string())
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 /// Writes that a subscription which waited for its payment begins.

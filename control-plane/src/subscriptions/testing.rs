@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tollgate_engine::units::Units;
 
 use super::schedule::{Resumed, resumed_at};
-use super::{Begin, Chain, Member, Start, Subscription};
+use super::{Anchor, Begin, Chain, Member, Start, Subscription};
 use crate::catalog::plans::{
     Entitlement, Grant, Limit, PaymentTerm, Phase, Plan, Price, Proration, RateCard, RateCardKind,
 };
@@ -113,6 +113,8 @@ impl Chain {
             start: Start::Regular,
             begin: Begin::OnTime,
             resumed,
+            anchor: Anchor::Start,
+            overage_limits: BTreeMap::new(),
             active_from: start,
             active_to: None,
             created_at: start,
@@ -121,6 +123,12 @@ impl Chain {
             subscription,
             plan: Arc::clone(plan),
         });
+        self
+    }
+
+    /// Has the boundaries of the last subscription count from elsewhere.
+    pub fn anchored(mut self, anchor: Anchor) -> Self {
+        self.members.last_mut().unwrap().subscription.anchor = anchor;
         self
     }
 

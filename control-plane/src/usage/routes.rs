@@ -85,7 +85,8 @@ pub async fn get_subscription_usage(
             };
             if let Some(window) = term.windows(feature, *usage_period, at).next() {
                 let chain = shown.chain.to_string();
-                meters.push(meter_usage(&mut reader, &chain, feature, entitlement, window).await?);
+                let bounds = bound(&term, feature, entitlement, &window);
+                meters.push(meter_usage(&mut reader, &chain, feature, bounds, window).await?);
             }
         }
     }
@@ -101,7 +102,7 @@ async fn meter_usage(
     connection: &mut Connection,
     chain: &str,
     meter: &Slug,
-    entitlement: &Entitlement,
+    (included, limit): (Option<Units>, Option<Units>),
     window: UsageWindow,
 ) -> Result<MeterUsage> {
     let mut carried = Units::ZERO;
@@ -111,7 +112,6 @@ async fn meter_usage(
     }
     let own = store::total(connection, chain, &window.id).await?;
     let used = carried.saturating_add(own);
-    let (included, limit) = bound(entitlement);
     let left = limit.or(included).map(|most| most.saturating_sub(used));
     Ok(MeterUsage {
         meter: meter.clone(),

@@ -13,6 +13,7 @@ mod waiting;
 mod world;
 
 mod admin;
+mod anchors;
 mod background;
 mod bank;
 mod calls;

@@ -58,16 +58,36 @@ pub enum Proration {
 }
 
 impl Price {
+    /// The price with other ends of the tiers that come first and are free.
+    #[must_use]
+    pub fn with_free_units(&self, free: impl Fn(Units) -> Units) -> Self {
+        match self {
+            Self::Flat { .. } => self.clone(),
+            Self::Graduated { tiers } => {
+                let mut tiers = tiers.clone();
+                for tier in tiers.iter_mut().take_while(|tier| tier.is_free()) {
+                    tier.up_to = tier.up_to.map(&free);
+                }
+                Self::Graduated { tiers }
+            }
+        }
+    }
+
     /// Whether nothing is ever charged.
     #[must_use]
     pub fn is_zero(&self) -> bool {
         match self {
             Self::Flat { amount, .. } => amount.is_zero(),
-            Self::Graduated { tiers } => tiers.iter().all(|tier| {
-                let prices = [tier.flat, tier.unit];
-                prices.into_iter().flatten().all(|price| price.is_zero())
-            }),
+            Self::Graduated { tiers } => tiers.iter().all(Tier::is_free),
         }
+    }
+}
+
+impl Tier {
+    /// Whether nothing is charged in it.
+    fn is_free(&self) -> bool {
+        let prices = [self.flat, self.unit];
+        prices.into_iter().flatten().all(|price| price.is_zero())
     }
 }
 
@@ -171,6 +191,30 @@ mod tests {
         let weekly = testing::flat("weekly", Some("P1W"), "7", InAdvance);
         phase.rate_cards = vec![weekly];
         assert_eq!(phase.fee_per_month().round_dp(4).to_string(), "30.4369");
+    }
+
+    #[test]
+    fn only_tiers_that_come_first_and_are_free_end_elsewhere() {
+        let tier = |up_to: Option<u64>, unit: i64| Tier {
+            up_to: up_to.map(|units| Units::ONE.saturating_mul(units)),
+            flat: None,
+            unit: Some(unit.into()),
+        };
+        let tiers = vec![
+            tier(Some(10), 0),
+            tier(Some(20), 1),
+            tier(Some(30), 0),
+            tier(None, 2),
+        ];
+        let price = Price::Graduated { tiers };
+        let cut = price.with_free_units(|_| Units::ONE);
+        let tiers = vec![
+            tier(Some(1), 0),
+            tier(Some(20), 1),
+            tier(Some(30), 0),
+            tier(None, 2),
+        ];
+        assert_eq!(cut, Price::Graduated { tiers });
     }
 
     #[test]

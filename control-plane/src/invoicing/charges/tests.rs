@@ -3,6 +3,7 @@ use std::sync::Arc;
 use super::*;
 use crate::catalog::plans::{Phase, Plan, Tier};
 use crate::money::parse_amount;
+use crate::subscriptions::Anchor;
 use crate::subscriptions::testing::{self, instant};
 
 use PaymentTerm::{InAdvance, InArrears};
@@ -113,6 +114,40 @@ fn a_trial_is_free_and_no_period_crosses_a_phase() {
         "2026-04-15: base=29 2026-04-15/2026-05-15 |",
     ];
     assert_eq!(bills(&member("2026-01-18", None, phases), 5), expected);
+}
+
+#[test]
+fn a_given_anchor_cuts_the_first_period_and_every_phases_first() {
+    let cards: Cards<'_> = &[
+        ("base", Some("P1M"), "31", InAdvance),
+        ("weekly", Some("P1W"), "7", InAdvance),
+        ("care", Some("P3M"), "90", InAdvance),
+        ("audit", Some("P1M"), "31", InArrears),
+    ];
+    let plan = testing::plan(vec![phase(Some("P20D"), &[]), phase(None, &cards[..1])]);
+    let anchored = |plan: &Arc<Plan>, start: &str, anchor: &str| {
+        let chain = testing::chain().then(instant(start), plan);
+        let mut chain = chain.anchored(Anchor::Given(instant(anchor)));
+        chain.members.remove(0)
+    };
+    let tried = anchored(&plan, "2026-01-11", "2026-03-01");
+    let expected = [
+        "2026-01-11: |",
+        "2026-01-31: base=1 2026-01-31/2026-02-01 |",
+        "2026-02-01: base=31 2026-02-01/2026-03-01 |",
+        "2026-03-01: base=31 2026-03-01/2026-04-01 |",
+    ];
+    assert_eq!(bills(&tried, 4), expected);
+    let plan = testing::plan(vec![phase(None, cards)]);
+    let cut = anchored(&plan, "2026-01-16", "2026-01-01");
+    let expected = [
+        // 16 of 31 days; the rest of the week from the 15th and two more; 75 of 90 days of a quarter.
+        "2026-01-16: base=16 2026-01-16/2026-02-01 weekly=20 2026-01-16/2026-02-05 \
+         care=75 2026-01-16/2026-04-01 |",
+        "2026-02-01: base=31 2026-02-01/2026-03-01 weekly=28 2026-02-05/2026-03-05 | \
+         audit=16 2026-01-16/2026-02-01",
+    ];
+    assert_eq!(bills(&cut, 2), expected);
 }
 
 #[test]

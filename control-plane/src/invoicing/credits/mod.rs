@@ -120,7 +120,8 @@ async fn consumption(
             .windows(meter, *usage_period, period.start)
             .take_while(|window| window.start < period.end)
             .filter(|window| period.start <= window.start);
-        let quota = windows.fold(Units::ZERO, |sum, _| sum.saturating_add(*issued));
+        let quota = windows.map(|window| window.share_of(*issued));
+        let quota = quota.fold(Units::ZERO, Units::saturating_add);
         let consumed = usage::total_of(&mut *connection, chain, epoch, meter, until).await?;
         meters.push(Consumption { consumed, quota });
     }

@@ -5,6 +5,7 @@ use tollgate_engine::contract::Entitlement;
 
 use super::*;
 use crate::catalog::plans::Plan;
+use crate::subscriptions::Chain;
 use crate::subscriptions::testing::{chain, instant, phase, plan};
 
 fn windows_of<'d>(document: &'d AccessDocument, meter: &str) -> Vec<&'d contract::Window> {
@@ -116,7 +117,7 @@ fn limits_are_what_the_entitlement_says() {
             Limit::Soft {
                 overage_limit: Some(Units::ONE),
             },
-            (None, None),
+            (None, Some(Units::ONE)),
         ),
     ] {
         let entitlement = crate::catalog::plans::Entitlement::Metered {
@@ -124,7 +125,24 @@ fn limits_are_what_the_entitlement_says() {
             limit,
             usage_period: "P1M".parse().unwrap(),
         };
-        assert_eq!(bound(&entitlement), expected, "{entitlement:?}");
+        let mut monthly = phase(None, &[("api", "P1M")]);
+        let grant = monthly.rate_cards[0].feature.as_mut().unwrap();
+        grant.entitlement = Some(entitlement.clone());
+        let meter = grant.feature.clone();
+        let mut chain = chain().then(instant("2026-01-01"), &plan(vec![monthly]));
+        let bounds = |chain: &Chain| {
+            let term = chain.terms().next().unwrap();
+            let period = "P1M".parse().unwrap();
+            let window = term.windows(&meter, period, term.start).next().unwrap();
+            bound(&term, &meter, &entitlement, &window)
+        };
+        assert_eq!(bounds(&chain), expected, "{entitlement:?}");
+        // What the customer or the operator set replaces the plan's overage limit, on a soft limit.
+        let own = &mut chain.members[0].subscription.overage_limits;
+        own.insert(meter.clone(), Units::ZERO);
+        let (included, _) = expected;
+        let expected = Some(included.unwrap_or_default());
+        assert_eq!(bounds(&chain), (included, expected), "{entitlement:?}");
     }
 }
 

@@ -107,6 +107,52 @@ fn a_newly_charged_fee_gives_windows_anew() {
     );
 }
 
+/// Start, end and what is given of 100 units, of each window until `until`.
+fn quotas(chain: &Chain, until: &str) -> Vec<String> {
+    let windows = windows(chain, &"api".parse().unwrap(), instant(until));
+    let hundred = Units::ONE.checked_mul(100).unwrap();
+    let day = |at: BusinessInstant| at.to_string()[5..10].to_owned();
+    let shown = windows.iter().map(|window| {
+        let (start, end, quota) = (day(window.start), day(window.end), window.share_of(hundred));
+        format!("{start}/{end} {quota}")
+    });
+    shown.collect()
+}
+
+#[test]
+fn a_window_that_is_cut_gives_all_under_a_given_anchor_and_its_share_under_a_kept_one() {
+    let fee = plan(vec![paid(None, &[("api", "P1M")])]);
+    let anchor = instant("2026-01-01");
+    let start = chain().then(instant("2026-01-16"), &fee);
+    let given = start.anchored(Anchor::Given(anchor));
+    assert_eq!(
+        quotas(&given, "2026-03-01"),
+        ["01-16/02-01 100", "02-01/03-01 100"]
+    );
+    // 10 of 28 days are 35.7 %.
+    let kept = given
+        .then(instant("2026-02-19"), &fee)
+        .anchored(Anchor::Kept(anchor));
+    assert_eq!(
+        quotas(&kept, "2026-04-02"),
+        [
+            "01-16/02-01 100",
+            "02-01/02-19 100",
+            "02-19/03-01 36",
+            "03-01/04-01 100",
+            "04-01/05-01 100"
+        ]
+    );
+    // On a boundary nothing is cut.
+    let later = kept
+        .then(instant("2026-05-01"), &fee)
+        .anchored(Anchor::Kept(anchor));
+    assert_eq!(
+        quotas(&later, "2026-05-02").last().unwrap(),
+        "05-01/06-01 100"
+    );
+}
+
 #[test]
 fn a_change_goes_on_with_the_window_and_keeps_its_boundaries() {
     let monthly = plan(vec![phase(None, &[("api", "P1M")])]);
