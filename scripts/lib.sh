@@ -141,13 +141,25 @@ unpack_debian_compiler() {
 }
 
 use_debian_compiler() {
-  local usr=$CACHE/rustc-web/usr host
-  host=$(rustc -vV | sed -n 's/^host: //p')
+  local usr=$CACHE/rustc-web/usr
   WASM_FLAGS=(-Zbuild-std=std,panic_abort)
   WASM_ENV=(
     RUSTC="$usr/bin/rustc" RUSTC_BOOTSTRAP=1
     LD_LIBRARY_PATH="$(dirname "$(find "$usr/lib" -name 'libLLVM*.so*' | head -n 1)")"
-    CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER="$(rustc --print sysroot)/lib/rustlib/$host/bin/rust-lld"
+    CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER="$(wasm_linker)"
+  )
+}
+
+# The linker that came with the installed compiler.
+wasm_linker() {
+  echo "$(rustc --print sysroot)/lib/rustlib/$(rustc -vV | sed -n 's/^host: //p')/bin/rust-lld"
+}
+
+# Has wasm_cargo link by scripts/link-filter, which says why.
+link_without_unused_callbacks() {
+  WASM_ENV+=(
+    CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER="$PWD/scripts/link-filter"
+    TOLLGATE_LINKER="$(wasm_linker)"
   )
 }
 

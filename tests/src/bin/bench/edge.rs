@@ -13,13 +13,15 @@ use tollgate_tests::redis::{RedisOptions, RedisServer};
 use tollgate_tests::wait;
 
 use crate::customer::Customer;
-use crate::work::{RedisWork, ended_children_us, machine_us, processor_us, processors};
+use crate::processors::{Shares, processors};
+use crate::work::{RedisWork, ended_children_us, machine_us, processor_us};
 use crate::{backend, load};
 
 /// How often every row is measured.
 pub const ROUNDS: usize = 5;
 /// Connections under which a gateway's worker has no time to spare.
 const BUSY_CONNECTIONS: u32 = 32;
+const WORKERS: u32 = 1;
 const WARM_UP_SECONDS: u32 = 1;
 const MEASURED_SECONDS: u32 = 3;
 
@@ -114,6 +116,8 @@ pub struct Measured {
 pub struct Results {
     /// The version of Envoy.
     pub envoy: String,
+    /// How many processors the machine has.
+    pub processors: usize,
     /// Which share of the machine's processors something else took meanwhile.
     pub other_work: f64,
     /// Every round of every row.
@@ -125,6 +129,7 @@ pub struct Results {
 /// # Panics
 /// When something does not run, or did not do what it is measured for.
 pub async fn measure() -> Results {
+    let processors = processors();
     let bench = Bench::start().await;
     let (other_us, start) = (bench.other_us(), Instant::now());
     let mut rows = Row::ALL.map(|row| (row, Vec::new()));
@@ -142,12 +147,13 @@ pub async fn measure() -> Results {
         }
     }
     let other_us = bench.other_us() - other_us;
-    let available_us = start.elapsed().as_micros() as f64 * processors() as f64;
+    let available_us = start.elapsed().as_micros() as f64 * processors as f64;
     for gateway in &bench.gateways {
         bench.check(gateway).await;
     }
     Results {
         envoy: bench.gateways[0].envoy.version().await,
+        processors,
         other_work: other_us / available_us,
         rows: rows.into(),
     }
@@ -166,6 +172,10 @@ struct Gateway {
 
 impl Bench {
     async fn start() -> Self {
+        let shares = Shares::for_workers(WORKERS as usize);
+        if let Some(shares) = &shares {
+            shares.confine_rest();
+        }
         let backend = backend::start();
         let mut redis = RedisServer::start(RedisOptions::default());
         let customer = Customer::publish(&mut redis);
@@ -174,10 +184,13 @@ impl Bench {
             let envoy = Envoy::start(EnvoyOptions {
                 module: row.module(),
                 access_log: AccessLog::None,
-                concurrency: 1,
+                concurrency: WORKERS,
                 ..EnvoyOptions::new(backend, redis.address())
             })
             .await;
+            if let Some(shares) = &shares {
+                shares.confine_gateway(envoy.pid());
+            }
             gateways.push(Gateway { row, envoy });
         }
         Self {

@@ -4,6 +4,7 @@ mod backend;
 mod customer;
 mod edge;
 mod load;
+mod processors;
 mod report;
 mod work;
 

@@ -4,7 +4,6 @@ use std::fmt::{self, Display};
 use std::fs;
 
 use crate::edge::{COLUMNS, CPU, Measured, ROUNDS, RPS_BUSY, Results, Row};
-use crate::work::processors;
 
 const HEADINGS: [&str; COLUMNS.len()] = [
     "requests/s",
@@ -22,24 +21,51 @@ const CPU_NOTE: &str = "CPU: gateway, backend and Redis while 32 connections are
 #[derive(Debug)]
 pub struct Report {
     envoy: String,
+    processors: usize,
     other_work: f64,
-    rows: Vec<(Row, Measured)>,
+    rows: Vec<RowReport>,
+}
+
+/// The medians of one row, each figure on its own.
+#[derive(Debug)]
+struct RowReport {
+    row: Row,
+    measured: Measured,
+    /// Divided by plain round by round, since a machine has slower and faster minutes.
+    of_plain: [f64; COLUMNS.len()],
+}
+
+impl RowReport {
+    fn new(row: Row, rounds: &[Measured], plain: &[Measured]) -> Self {
+        let pairs = || rounds.iter().zip(plain);
+        Self {
+            row,
+            measured: medians(rounds),
+            of_plain: std::array::from_fn(|at| {
+                median(pairs().map(|(round, plain)| round.figures[at] / plain.figures[at]))
+            }),
+        }
+    }
 }
 
 impl Report {
-    /// Takes the median of every figure on its own.
+    /// Takes the medians.
     pub fn new(results: Results) -> Self {
-        let rows = results.rows.into_iter();
+        let (_, plain) = &results.rows[0];
+        let rows = results.rows.iter();
         Self {
+            rows: rows
+                .map(|(row, rounds)| RowReport::new(*row, rounds, plain))
+                .collect(),
             envoy: results.envoy,
+            processors: results.processors,
             other_work: results.other_work,
-            rows: rows.map(|(row, rounds)| (row, medians(&rounds))).collect(),
         }
     }
 
     /// All figures as one JSON object, its members in the order of the table.
     pub fn json(&self) -> String {
-        let rows = self.rows.iter().map(|(row, measured)| {
+        let rows = self.rows.iter().map(|RowReport { row, measured, .. }| {
             let figures = COLUMNS.iter().zip(measured.figures);
             let figures = figures.map(|(name, figure)| format!("\"{name}\":{figure:.2}"));
             format!("\"{row}\":{{{}}}", figures.collect::<Vec<_>>().join(","))
@@ -49,10 +75,10 @@ impl Report {
 
     /// The processor time of a request beyond plain's.
     fn write_added(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (_, plain) = &self.rows[0];
-        let added = self.rows.iter().skip(1).map(|(row, measured)| {
-            let added = measured.figures[CPU] - plain.figures[CPU];
-            format!("{row} {added:+.1} µs")
+        let plain = &self.rows[0].measured;
+        let added = self.rows.iter().skip(1).map(|row| {
+            let added = row.measured.figures[CPU] - plain.figures[CPU];
+            format!("{} {added:+.1} µs", row.row)
         });
         let added = added.collect::<Vec<_>>().join(", ");
         writeln!(out, "CPU beyond plain: {added}")
@@ -65,21 +91,16 @@ impl Report {
 
     /// Rows with the share of plain they must reach, and the one they do.
     fn verdicts(&self) -> impl Iterator<Item = (Row, f64, f64)> {
-        self.rows.iter().filter_map(|(row, measured)| {
-            let share = self.ratios(measured)[RPS_BUSY];
-            Some((*row, row.least_of_plain()?, share))
+        self.rows.iter().filter_map(|report| {
+            let share = report.of_plain[RPS_BUSY];
+            Some((report.row, report.row.least_of_plain()?, share))
         })
-    }
-
-    fn ratios(&self, measured: &Measured) -> [f64; COLUMNS.len()] {
-        let (_, plain) = &self.rows[0];
-        std::array::from_fn(|at| measured.figures[at] / plain.figures[at])
     }
 }
 
 impl Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (envoy, machine) = (&self.envoy, machine());
+        let (envoy, machine) = (&self.envoy, machine(self.processors));
         writeln!(
             out,
             "Envoy {envoy}, one worker, on {machine}; medians of {ROUNDS} rounds\n"
@@ -90,17 +111,18 @@ impl Display for Report {
             "", "1 connection", "32 connections"
         )?;
         write_line(out, "", HEADINGS.map(str::to_owned))?;
-        for (row, measured) in &self.rows {
-            write_line(out, row, written(&measured.figures))?;
+        for report in &self.rows {
+            write_line(out, report.row, written(&report.measured.figures))?;
         }
-        writeln!(out, "\ndivided by plain")?;
-        for (row, measured) in &self.rows {
-            let ratios = self.ratios(measured);
-            write_line(out, row, ratios.map(|ratio| format!("{ratio:.2}")))?;
+        writeln!(out, "\ndivided by plain, round by round")?;
+        for report in &self.rows {
+            let ratios = report.of_plain.map(|ratio| format!("{ratio:.2}"));
+            write_line(out, report.row, ratios)?;
         }
         writeln!(out, "\n{CPU_NOTE}")?;
         self.write_added(out)?;
-        for (row, measured) in self.rows.iter().filter(|(row, _)| row.is_metered()) {
+        let metered = |report: &&RowReport| report.row.is_metered();
+        for RowReport { row, measured, .. } in self.rows.iter().filter(metered) {
             let [calls, commands, executed] = measured.redis;
             writeln!(
                 out,
@@ -165,10 +187,10 @@ fn median(figures: impl Iterator<Item = f64>) -> f64 {
 }
 
 /// The processor's name and how many of them there are.
-fn machine() -> String {
+fn machine(processors: usize) -> String {
     let information = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let mut lines = information.lines().filter_map(|line| line.split_once(':'));
     let name = lines.find(|(name, _)| name.trim() == "model name");
     let name = name.map_or("an unnamed processor", |(_, name)| name.trim());
-    format!("{} × {name}", processors())
+    format!("{processors} × {name}")
 }

@@ -1,9 +1,7 @@
 //! What servers did: processor time by the kernel's books, calls and commands by Redis's own.
 
 use std::fs;
-use std::num::NonZero;
 use std::ops::Range;
-use std::thread;
 
 use nix::unistd::Pid;
 use tollgate_tests::redis::RedisServer;
@@ -30,11 +28,6 @@ pub fn processor_us(process: Pid) -> f64 {
 pub fn ended_children_us() -> f64 {
     let times = times_us(Pid::this());
     times[ENDED_CHILDREN_TIMES_AT].iter().sum()
-}
-
-/// How many processors the machine has.
-pub fn processors() -> usize {
-    thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 /// Processor time that everything on the machine has taken, in µs.
