@@ -12,11 +12,14 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::catalog::currency::Currency;
 
 /// Currencies without a minor unit.
-const ZERO_DECIMAL: &str = "BIF CLP DJF GNF JPY KMF KRW MGA PYG RWF VND VUV XAF XOF XPF";
+const ZERO_DECIMAL: [&[u8; 3]; 15] = [
+    b"BIF", b"CLP", b"DJF", b"GNF", b"JPY", b"KMF", b"KRW", b"MGA", b"PYG", b"RWF", b"VND", b"VUV",
+    b"XAF", b"XOF", b"XPF",
+];
 /// Currencies whose last of three decimals must be 0.
-const THREE_DECIMAL: &str = "BHD IQD JOD KWD LYD OMR TND";
+const THREE_DECIMAL: [&[u8; 3]; 7] = [b"BHD", b"IQD", b"JOD", b"KWD", b"LYD", b"OMR", b"TND"];
 /// Currencies written with two decimals that must be 0.
-const WHOLE_OF_TWO_DECIMAL: &str = "ISK UGX";
+const WHOLE_OF_TWO_DECIMAL: [&[u8; 3]; 2] = [b"ISK", b"UGX"];
 
 /// The greatest amount of one line: sums of as many lines as there will ever be stay exact.
 const MINOR_MAX: i64 = 1_000_000_000_000_000;
@@ -147,9 +150,9 @@ pub fn round(amount: Decimal, currency: Currency) -> Result<Minor, TooGreat> {
 
 /// Decimals that Stripe's amounts of a currency stand for.
 fn exponent(currency: Currency) -> u32 {
-    if is_in(ZERO_DECIMAL, currency) {
+    if ZERO_DECIMAL.contains(&currency.bytes()) {
         0
-    } else if is_in(THREE_DECIMAL, currency) {
+    } else if THREE_DECIMAL.contains(&currency.bytes()) {
         3
     } else {
         2
@@ -158,17 +161,50 @@ fn exponent(currency: Currency) -> u32 {
 
 /// Decimals of the smallest amount that Stripe takes.
 fn decimals_charged(currency: Currency) -> u32 {
-    if is_in(ZERO_DECIMAL, currency) || is_in(WHOLE_OF_TWO_DECIMAL, currency) {
+    let code = &currency.bytes();
+    if ZERO_DECIMAL.contains(code) || WHOLE_OF_TWO_DECIMAL.contains(code) {
         0
     } else {
         2
     }
 }
 
-fn is_in(codes: &str, currency: Currency) -> bool {
-    codes
-        .split_ascii_whitespace()
-        .any(|code| code == currency.code())
+/// A part of an amount, from none to all of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Percentage(Decimal);
+
+impl Percentage {
+    /// Nothing of it.
+    pub const NONE: Self = Self(Decimal::ZERO);
+
+    /// So many hundredths, unless they are below 0 or above 100.
+    #[must_use]
+    pub fn new(hundredths: Decimal) -> Option<Self> {
+        let is_part = (Decimal::ZERO..=Decimal::ONE_HUNDRED).contains(&hundredths);
+        is_part.then(|| Self((hundredths * Decimal::new(1, 2)).normalize()))
+    }
+
+    /// Whether it is all.
+    #[must_use]
+    pub fn is_whole(self) -> bool {
+        self.0 == Decimal::ONE
+    }
+
+    /// This part of an amount, not rounded.
+    #[must_use]
+    pub fn of(self, amount: Decimal) -> Decimal {
+        amount * self.0
+    }
+
+    /// This part of money, rounded.
+    #[must_use]
+    pub fn of_money(self, money: Money) -> Minor {
+        if self.0.is_zero() {
+            return Minor::ZERO;
+        }
+        // A part of what an invoice holds is never too great for it.
+        round(self.of(money.decimal()), money.currency).unwrap_or(money.minor)
+    }
 }
 
 /// Why a text is no price.
@@ -245,6 +281,32 @@ mod tests {
         let much = Decimal::from_str_exact("10000000000000.01").unwrap();
         assert_eq!(round(much, "USD".parse().unwrap()), Err(TooGreat));
         assert_eq!(round(Decimal::MAX, "KWD".parse().unwrap()), Err(TooGreat));
+    }
+
+    #[test]
+    fn a_percentage_is_a_part_and_rounds_as_every_amount_does() {
+        let percentage = |text: &str| Percentage::new(parse_amount(text).unwrap());
+        for (percent, minor, currency, expected) in [
+            ("20", 999, "USD", 200),
+            ("0", 999, "USD", 0),
+            ("100", 999, "USD", 999),
+            ("12.5", 100, "USD", 13),
+            (
+                "33.333333",
+                1_000_000_000_000_000,
+                "USD",
+                333_333_330_000_000,
+            ),
+            ("50", 5, "JPY", 3),
+            ("50", 5_010, "KWD", 2_510),
+        ] {
+            let money = Minor::new(minor).of(currency.parse().unwrap());
+            let part = percentage(percent).unwrap().of_money(money);
+            assert_eq!(part.get(), expected, "{percent} {currency}");
+        }
+        assert_eq!(percentage("100.1"), None);
+        assert_eq!(Percentage::new(Decimal::NEGATIVE_ONE), None);
+        assert!(percentage("100.00").unwrap().is_whole());
     }
 
     #[test]

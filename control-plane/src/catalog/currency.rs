@@ -25,14 +25,23 @@ impl FromStr for Currency {
     type Err = NotCurrency;
 
     fn from_str(text: &str) -> Result<Self, NotCurrency> {
-        let code = CODES.split_ascii_whitespace().find(|code| *code == text);
-        code.and_then(|code| code.as_bytes().try_into().ok())
-            .map(Self)
+        let code: [u8; 3] = text.as_bytes().try_into().map_err(|_| NotCurrency)?;
+        // Three letters and a space, or the end.
+        let mut codes = CODES.as_bytes().chunks(4);
+        codes
+            .any(|known| known[..3] == code)
+            .then_some(Self(code))
             .ok_or(NotCurrency)
     }
 }
 
 impl Currency {
+    /// Its alphabetic code, in ASCII.
+    #[must_use]
+    pub const fn bytes(&self) -> &[u8; 3] {
+        &self.0
+    }
+
     /// Its alphabetic code.
     #[must_use]
     pub fn code(&self) -> &str {

@@ -227,7 +227,7 @@ fn passed_over(
         .phase
         .rate_cards
         .iter()
-        .filter(|card| card.charges_usage());
+        .filter(|card| card.usage_price().is_some());
     let is_priced = priced.any(|card| {
         let feature = card.feature.as_ref().map(|grant| grant.feature.as_str());
         feature == Some(window.meter.as_str())

@@ -61,7 +61,7 @@ pub(super) const CHECKS: [Check; 32] = [
         says: "what usage of a rate card was rated at, and what its lines come to",
         sql: "SELECT subscription || ' ' || rate_card, CAST(rated AS TEXT) || ', ' || CAST(billed AS TEXT) FROM (
                   SELECT s.id AS subscription, r.rate_card AS rate_card, SUM(r.amount) AS rated,
-                      COALESCE((SELECT SUM(l.amount) FROM invoice_lines l WHERE l.subscription_id = s.id
+                      COALESCE((SELECT SUM(l.amount - l.discount) FROM invoice_lines l WHERE l.subscription_id = s.id
                           AND l.rate_card = r.rate_card AND l.kind IN ('arrears', 'late')), 0) AS billed
                   FROM rated_windows r JOIN subscriptions s ON s.chain_id = r.chain_id AND s.epoch = r.epoch
                   GROUP BY s.id, r.rate_card) cards
@@ -103,9 +103,11 @@ pub(super) const CHECKS: [Check; 32] = [
     Check {
         invariant: Invariant::B4,
         code: "line_does_not_sum",
-        says: "amount, credit and total of a line",
-        sql: "SELECT identity, CAST(amount AS TEXT) || ', ' || CAST(credit AS TEXT) || ', ' || CAST(total AS TEXT)
-              FROM invoice_lines WHERE total <> amount - credit OR total < 0 OR amount < 0 OR credit < 0",
+        says: "amount, discount, credit and total of a line",
+        sql: "SELECT identity, CAST(amount AS TEXT) || ', ' || CAST(discount AS TEXT) || ', ' || CAST(credit AS TEXT)
+                  || ', ' || CAST(total AS TEXT)
+              FROM invoice_lines WHERE total <> amount - discount - credit OR total < 0 OR amount < 0 OR discount < 0
+                  OR credit < 0",
     },
     Check {
         invariant: Invariant::B4,
@@ -136,7 +138,7 @@ pub(super) const CHECKS: [Check; 32] = [
         says: "what was given back of a fee, and what was paid for it",
         sql: "SELECT source, CAST(issued AS TEXT) || ', ' || CAST(paid AS TEXT) FROM (
                   SELECT c.source AS source, SUM(c.amount) AS issued,
-                      MAX(CASE WHEN i.status = 'paid' THEN l.amount ELSE 0 END) AS paid
+                      MAX(CASE WHEN i.status = 'paid' THEN l.amount - l.discount ELSE 0 END) AS paid
                   FROM credits c JOIN invoice_lines l ON l.identity = c.source
                       JOIN invoices i ON i.id = l.invoice_id GROUP BY c.source) credits
               WHERE issued > paid",
@@ -174,7 +176,7 @@ pub(super) const CHECKS: [Check; 32] = [
         says: "what a customer's fees came to, and the greatest of them",
         sql: "SELECT customer, CAST(charged AS TEXT) || ', ' || CAST(greatest AS TEXT) FROM (
                   SELECT i.customer_id || ' ' || i.currency AS customer, SUM(l.total) AS charged,
-                      MAX(l.amount) AS greatest
+                      MAX(l.amount - l.discount) AS greatest
                   FROM invoice_lines l JOIN invoices i ON i.id = l.invoice_id
                   WHERE l.kind = 'fee' AND i.status <> 'void' GROUP BY i.customer_id, i.currency) customers
               WHERE charged < greatest",

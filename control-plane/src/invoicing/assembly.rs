@@ -1,14 +1,12 @@
 //! Invoices, assembled: what is due becomes lines, and lines become an invoice.
 
-use std::collections::BTreeMap;
-
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use tollgate_engine::units::Units;
 
 use super::calendar::Interval;
 use super::charges::{self, FlatCharge, UsageCharge};
-use super::pricing::{self, LineId, PricedLine};
+use super::pricing::{self, Cycle, LineId, Rating};
 use super::windows::{self, Rated};
 use super::{
     Invoice, InvoiceKind, InvoiceStatus, Line, LineKind, Part, Step, credits, late, standing, store,
@@ -20,7 +18,7 @@ use crate::clock::BusinessInstant;
 use crate::database::{Connection, Write};
 use crate::error::{Error, Result};
 use crate::ids::InvoiceId;
-use crate::money::{self, Minor, TooGreat};
+use crate::money::Minor;
 use crate::outbox::{self, Topic};
 use crate::payments::grace::FirstPayment;
 use crate::subscriptions::schedule::Term;
@@ -190,45 +188,22 @@ fn flat_line(member: &Member, charge: &FlatCharge<'_>, kind: LineKind) -> Result
         LineKind::Fee => format!("{}/fees/0", LineId::Flat),
         LineKind::Arrears | LineKind::Late => format!("{}/arrears/0", LineId::Flat),
     };
-    let amount = money::round(charge.amount, member.plan.currency).map_err(Error::internal)?;
+    let currency = member.plan.currency;
+    let priced = pricing::flat(charge.price, currency, charge.cycles, charge.amount);
+    let priced = priced.map_err(Error::internal)?;
     Ok(Line {
         identity: identity(member, term, card, charge.period.start, &id),
         kind,
         subscription: member.subscription.id,
         rate_card: card.key.clone(),
-        description: format!("{}: {}", member.plan.name, card.name),
+        description: describe(member, card, priced.id),
         period: charge.period,
-        quantity: charge.cycles.into(),
-        unit_amount: Some(charge.unit_amount),
-        amount,
+        quantity: priced.quantity,
+        unit_amount: priced.unit_amount,
+        amount: priced.amount,
+        discount: priced.discount(),
         credit: Minor::ZERO,
     })
-}
-
-/// Lines of one price over several windows: each part comes to one line, rounded once.
-#[derive(Debug, Default)]
-struct Tally(BTreeMap<LineId, PricedLine>);
-
-impl Tally {
-    fn add(&mut self, lines: Vec<PricedLine>) {
-        for line in lines {
-            self.0
-                .entry(line.id)
-                .and_modify(|sum| {
-                    sum.quantity += line.quantity;
-                    sum.amount += line.amount;
-                })
-                .or_insert(line);
-        }
-    }
-
-    fn total(&self, currency: Currency) -> Result<Minor, TooGreat> {
-        let amounts = self
-            .0
-            .values()
-            .map(|line| money::round(line.amount, currency));
-        amounts.sum()
-    }
 }
 
 /// Rates windows that are over. Each is noted with what it added to the lines.
@@ -243,26 +218,28 @@ async fn rate(
     } = charge;
     let (chain, currency) = (member.subscription.chain, member.plan.currency);
     let chain_name = chain.to_string();
-    let mut tally = Tally::default();
-    let mut total = Minor::ZERO;
+    let mut rating = Rating::new(currency);
     for window in &charge.windows {
         let mut carried = Units::ZERO;
         for earlier in &window.carried {
             let units = usage::total(&mut *connection, &chain_name, earlier).await?;
             carried = carried.saturating_add(units);
         }
-        let units = usage::total(&mut *connection, &chain_name, &window.id).await?;
-        tally.add(pricing::rate_after(&window.price(price), carried, units));
-        let before = total;
-        total = tally.total(currency).map_err(Error::internal)?;
+        let cycle = Cycle {
+            carried,
+            units: usage::total(&mut *connection, &chain_name, &window.id).await?,
+            minimum: charges::minimum(price, window),
+        };
         draft.rated.push(Rated {
             chain,
             window: window.id.clone(),
             rate_card: card.key.clone(),
             end: window.end,
             carried,
-            units,
-            amount: total - before,
+            units: cycle.units,
+            amount: rating
+                .add(&window.price(price), &cycle)
+                .map_err(Error::internal)?,
             corrections: 0,
         });
     }
@@ -273,7 +250,7 @@ async fn rate(
     }) else {
         return Ok(());
     };
-    for line in tally.0.into_values() {
+    for line in rating.into_lines() {
         let id = format!("{}/arrears/0", line.id);
         draft.lines.push(Line {
             identity: identity(member, term, card, period.start, &id),
@@ -283,8 +260,9 @@ async fn rate(
             description: describe(member, card, line.id),
             period,
             quantity: line.quantity.normalize(),
-            unit_amount: Some(line.unit_amount),
-            amount: money::round(line.amount, currency).map_err(Error::internal)?,
+            unit_amount: line.unit_amount,
+            amount: line.amount,
+            discount: line.discount(),
             credit: Minor::ZERO,
         });
     }
@@ -292,12 +270,7 @@ async fn rate(
 }
 
 fn describe(member: &Member, card: &RateCard, line: LineId) -> String {
-    let (plan, card) = (&member.plan.name, &card.name);
-    match line {
-        LineId::Flat => format!("{plan}: {card}"),
-        LineId::TierUsage(tier) => format!("{plan}: {card}, tier {tier}"),
-        LineId::TierFlat(tier) => format!("{plan}: {card}, tier {tier} at a flat price"),
-    }
+    format!("{}: {}", member.plan.name, line.describe(&card.name))
 }
 
 /// What a decimal is like for people: `10000`, `0.002`.

@@ -9,7 +9,7 @@ use rust_decimal::Decimal;
 use super::calendar::{Boundaries, Interval};
 use super::proration::share;
 use crate::catalog::period::Period;
-use crate::catalog::plans::{Entitlement, PaymentTerm, Price, RateCard};
+use crate::catalog::plans::{FlatPrice, PaymentTerm, RateCard, UsagePrice};
 use crate::clock::BusinessInstant;
 use crate::subscriptions::Member;
 use crate::subscriptions::schedule::{Term, UsageWindow};
@@ -24,8 +24,8 @@ pub(super) struct FlatCharge<'a> {
     /// How many of the card's cycles.
     pub(super) cycles: u32,
     /// Of one whole cycle.
-    pub(super) unit_amount: Decimal,
-    /// Not rounded; of cut cycles the share.
+    pub(super) price: &'a FlatPrice,
+    /// Not rounded, and nothing taken off; of cut cycles the share.
     pub(super) amount: Decimal,
 }
 
@@ -34,7 +34,7 @@ pub(super) struct FlatCharge<'a> {
 pub(super) struct UsageCharge<'a> {
     pub(super) term: Term<'a>,
     pub(super) card: &'a RateCard,
-    pub(super) price: &'a Price,
+    pub(super) price: &'a UsagePrice,
     /// In order; at least one.
     pub(super) windows: Vec<UsageWindow>,
 }
@@ -100,8 +100,8 @@ pub(super) fn fees_from(member: &Member, boundary: BusinessInstant) -> Vec<FlatC
                     end: end.unwrap_or(term.start),
                 },
                 cycles: 1,
-                unit_amount: fee,
-                amount: fee,
+                price: fee,
+                amount: fee.amount,
             }),
             Some(cadence) => {
                 let cycles = cycles(&term, cadence, period.start)
@@ -121,15 +121,8 @@ pub(super) fn arrears_until(member: &Member, boundary: BusinessInstant) -> Vec<F
     };
     let is_over = term.end == Some(boundary);
     let charges = term.phase.rate_cards.iter().filter_map(|card| {
-        let Some(Price::Flat {
-            amount,
-            term: PaymentTerm::InArrears,
-        }) = &card.price
-        else {
-            return None;
-        };
+        let price = card.flat_price(PaymentTerm::InArrears)?;
         match card.billing_cadence {
-            _ if amount.is_zero() => None,
             None if is_over => {
                 let charged = Interval {
                     start: term.start,
@@ -144,8 +137,8 @@ pub(super) fn arrears_until(member: &Member, boundary: BusinessInstant) -> Vec<F
                     card,
                     period: charged,
                     cycles: 1,
-                    unit_amount: *amount,
-                    amount: share(*amount, charged, whole),
+                    price,
+                    amount: share(price.amount, charged, whole),
                 })
             }
             None => None,
@@ -153,7 +146,7 @@ pub(super) fn arrears_until(member: &Member, boundary: BusinessInstant) -> Vec<F
                 let cycles = cycles(&term, cadence, before)
                     .take_while(|cycle| cycle.start < boundary)
                     .filter(|cycle| cycle.end <= boundary || is_over);
-                flat(term, card, *amount, term.end, cycles)
+                flat(term, card, price, term.end, cycles)
             }
         }
     });
@@ -166,13 +159,10 @@ pub(super) fn usage_until(member: &Member, boundary: BusinessInstant) -> Vec<Usa
         return Vec::new();
     };
     let charges = term.phase.rate_cards.iter().filter_map(|card| {
-        let price = card.price.as_ref().filter(|price| by_usage(price))?;
-        let grant = card.feature.as_ref()?;
-        let Some(Entitlement::Metered { usage_period, .. }) = grant.entitlement else {
-            return None;
-        };
+        let price = card.usage_price()?;
+        let (meter, period) = card.meter()?;
         let windows: Vec<_> = term
-            .windows(&grant.feature, usage_period, before)
+            .windows(meter, period, before)
             .take_while(|window| window.end <= boundary)
             .collect();
         (!windows.is_empty()).then_some(UsageCharge {
@@ -200,11 +190,13 @@ pub(super) fn a_year_after(at: BusinessInstant) -> BusinessInstant {
         .map_or(at, |later| later.timestamp().into())
 }
 
-fn by_usage(price: &Price) -> bool {
-    match price {
-        Price::Flat { .. } => false,
-        Price::Graduated { .. } => !price.is_zero(),
-    }
+/// The least that is to be spent in a window: of a cut one the share.
+pub(super) fn minimum(price: &UsagePrice, window: &UsageWindow) -> Decimal {
+    let charged = Interval {
+        start: window.start,
+        end: window.end,
+    };
+    share(price.minimum, charged, window.whole())
 }
 
 /// A card's whole cycles, in order, from the one that `from` is in.
@@ -224,7 +216,7 @@ fn cycles(
 fn flat<'a>(
     term: Term<'a>,
     card: &'a RateCard,
-    unit_amount: Decimal,
+    price: &'a FlatPrice,
     end: Option<BusinessInstant>,
     cycles: impl Iterator<Item = Interval>,
 ) -> Option<FlatCharge<'a>> {
@@ -236,12 +228,12 @@ fn flat<'a>(
             card,
             period,
             cycles: 0,
-            unit_amount,
+            price,
             amount: Decimal::ZERO,
         });
         charge.period.end = period.end;
         charge.cycles += 1;
-        charge.amount += share(unit_amount, period, whole);
+        charge.amount += share(price.amount, period, whole);
     }
     charge
 }

@@ -1,6 +1,5 @@
 //! Late usage: units of windows that became known after these were billed.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use rust_decimal::Decimal;
@@ -8,17 +7,16 @@ use tollgate_engine::units::Units;
 
 use super::assembly::{self, Draft, Head};
 use super::calendar::Interval;
+use super::pricing::{self, Cycle, Rating};
 use super::windows::{self, Late, Rated};
-use super::{InvoiceKind, Line, LineKind, Part, pricing};
+use super::{InvoiceKind, Line, LineKind, Part, charges};
 use crate::app::App;
 use crate::catalog::currency::Currency;
-use crate::catalog::plans::{Entitlement, RateCard};
 use crate::clock::BusinessInstant;
 use crate::database::{Connection, Write};
 use crate::error::{Error, Result};
 use crate::ids::CustomerId;
 use crate::money::Minor;
-use crate::subscriptions::schedule::{Term, UsageWindow};
 use crate::subscriptions::{Loader, Member};
 
 /// Late usage that no other invoice will hold goes on one of its own, at most once in so long.
@@ -64,21 +62,24 @@ async fn member_of(
 fn correct(member: &Member, late: &Late) -> Result<(Option<Line>, Rated)> {
     let rated = &late.rated;
     let start = BusinessInstant::from_unix_ms(rated.window.start_ms);
-    let term = member.term_at(start);
-    let card = term.and_then(|term| {
+    let found = member.term_at(start).and_then(|term| {
         let mut cards = term.phase.rate_cards.iter();
-        Some((term, cards.find(|card| card.key == rated.rate_card)?))
+        let card = cards.find(|card| card.key == rated.rate_card)?;
+        let (meter, period) = card.meter()?;
+        let window = term.windows(meter, period, start).next()?;
+        Some((term, card, card.usage_price()?, window))
     });
     let missing = || anyhow::anyhow!("no rate card {} at {start}", rated.rate_card);
-    let (term, card) = card.ok_or_else(|| Error::internal(missing()))?;
-    let price = card
-        .price
-        .as_ref()
-        .ok_or_else(|| Error::internal(missing()))?;
-    let price =
-        window_at(&term, card, start).map_or(Cow::Borrowed(price), |window| window.price(price));
-    let lines = pricing::rate_after(&price, rated.carried, late.units);
-    let total = pricing::total(&lines, member.plan.currency).map_err(Error::internal)?;
+    let (term, card, price, window) = found.ok_or_else(|| Error::internal(missing()))?;
+    let mut rating = Rating::new(member.plan.currency);
+    let cycle = Cycle {
+        carried: rated.carried,
+        units: late.units,
+        minimum: charges::minimum(price, &window),
+    };
+    let total = rating
+        .add(&window.price(price), &cycle)
+        .map_err(Error::internal)?;
     // Never less: totals do not fall, and the ledger only grows. A window that shared a line with
     // others may have been rounded up there.
     let amount = (total - rated.amount).max(Minor::ZERO);
@@ -99,6 +100,7 @@ fn correct(member: &Member, late: &Late) -> Result<(Option<Line>, Rated)> {
             quantity: quantity(extra),
             unit_amount: None,
             amount,
+            discount: Minor::ZERO,
             credit: Minor::ZERO,
         }
     });
@@ -109,15 +111,6 @@ fn correct(member: &Member, late: &Late) -> Result<(Option<Line>, Rated)> {
         ..rated.clone()
     };
     Ok((line, rated))
-}
-
-/// The window of a rate card's meter that `start` is in.
-fn window_at(term: &Term<'_>, card: &RateCard, start: BusinessInstant) -> Option<UsageWindow> {
-    let grant = card.feature.as_ref()?;
-    let Some(Entitlement::Metered { usage_period, .. }) = grant.entitlement else {
-        return None;
-    };
-    term.windows(&grant.feature, usage_period, start).next()
 }
 
 fn quantity(units: Units) -> Decimal {

@@ -178,15 +178,23 @@ pub struct Line {
     pub unit_amount: Option<Decimal>,
     /// What it comes to.
     pub amount: Minor,
-    /// What of it is paid with credits.
+    /// What is taken off that.
+    pub discount: Minor,
+    /// What of the rest is paid with credits.
     pub credit: Minor,
 }
 
 impl Line {
+    /// What it costs, in money or in credit.
+    #[must_use]
+    pub fn price(&self) -> Minor {
+        self.amount - self.discount
+    }
+
     /// What is left to pay.
     #[must_use]
     pub fn total(&self) -> Minor {
-        self.amount - self.credit
+        self.price() - self.credit
     }
 }
 

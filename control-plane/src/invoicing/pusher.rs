@@ -316,6 +316,10 @@ fn stripe_line(invoice: &Invoice, line: &Line) -> NewStripeLine {
         description = format!("{description} ({quantity} × {unit_amount})");
     }
     let mut facts = vec![("amount".to_owned(), money(line.amount).to_string())];
+    if !line.discount.is_zero() {
+        description = format!("{description}, less {} discount", money(line.discount));
+        facts.push(("discount".to_owned(), money(line.discount).to_string()));
+    }
     if !line.credit.is_zero() {
         description = format!("{description}, less {} credit", money(line.credit));
         facts.push(("credit".to_owned(), money(line.credit).to_string()));

@@ -81,6 +81,7 @@ struct LineRow {
     quantity: String,
     unit_amount: Option<String>,
     amount: i64,
+    discount: i64,
     credit: i64,
 }
 
@@ -102,6 +103,7 @@ impl TryFrom<LineRow> for Line {
             quantity: decimal(&row.quantity)?,
             unit_amount: row.unit_amount.as_deref().map(decimal).transpose()?,
             amount: Minor::new(row.amount),
+            discount: Minor::new(row.discount),
             credit: Minor::new(row.credit),
         })
     }
@@ -151,8 +153,9 @@ async fn insert_line(
     sqlx::query(
         "INSERT INTO invoice_lines
              (identity, invoice_id, position, kind, subscription_id, rate_card, description,
-              period_start_ms, period_end_ms, quantity, unit_amount, amount, credit, total)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+              period_start_ms, period_end_ms, quantity, unit_amount, amount, discount, credit,
+              total)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
     )
     .bind(&line.identity)
     .bind(invoice.to_string())
@@ -166,6 +169,7 @@ async fn insert_line(
     .bind(line.quantity.to_string())
     .bind(line.unit_amount.map(|amount| amount.to_string()))
     .bind(line.amount.get())
+    .bind(line.discount.get())
     .bind(line.credit.get())
     .bind(line.total().get())
     .execute(connection)

@@ -77,12 +77,15 @@ pub struct LineView {
     period_end: BusinessInstant,
     /// How many.
     quantity: String,
-    /// The price of one; late usage has none of its own.
+    /// The price of one, where every one has the same.
     unit_amount: Option<String>,
     /// What it comes to.
     #[schema(value_type = String)]
     amount: Money,
-    /// What of it is paid with credits.
+    /// What is taken off that.
+    #[schema(value_type = String)]
+    discount: Money,
+    /// What of the rest is paid with credits.
     #[schema(value_type = String)]
     credit: Money,
     /// What is left to pay.
@@ -122,6 +125,7 @@ impl LineView {
     pub(super) fn all(lines: Vec<Line>, currency: Currency) -> Vec<Self> {
         let view = |line: Line| Self {
             amount: line.amount.of(currency),
+            discount: line.discount.of(currency),
             credit: line.credit.of(currency),
             total: line.total().of(currency),
             id: line.identity,

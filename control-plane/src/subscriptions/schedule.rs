@@ -17,7 +17,7 @@ use tollgate_engine::units::Units;
 
 use super::{Anchor, Begin, Member, Subscription};
 use crate::catalog::period::Period;
-use crate::catalog::plans::{Entitlement, Phase, Price};
+use crate::catalog::plans::{Entitlement, Phase, UsagePrice};
 use crate::clock::BusinessInstant;
 use crate::invoicing::calendar::{Boundaries, Interval};
 
@@ -261,6 +261,16 @@ impl<'a> Term<'a> {
 }
 
 impl UsageWindow {
+    /// The cycle that it is, or is a part of.
+    #[must_use]
+    pub fn whole(&self) -> Interval {
+        let cycles = Boundaries::utc(self.grid.anchor, self.grid.period);
+        Interval {
+            start: cycles.period_at(self.start).start,
+            end: self.whole_end,
+        }
+    }
+
     /// What it gives of units that a whole window gives: of a cut one its share, rounded up to whole units.
     #[must_use]
     pub fn share_of(&self, units: Units) -> Units {
@@ -276,7 +286,7 @@ impl UsageWindow {
 
     /// What units cost in it: of a cut window, its share of the free ones is free.
     #[must_use]
-    pub fn price<'a>(&self, price: &'a Price) -> Cow<'a, Price> {
+    pub fn price<'a>(&self, price: &'a UsagePrice) -> Cow<'a, UsagePrice> {
         match self.share {
             None => Cow::Borrowed(price),
             Some(_) => Cow::Owned(price.with_free_units(|units| self.share_of(units))),

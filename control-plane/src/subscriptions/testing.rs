@@ -4,17 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use rust_decimal::Decimal;
 use tollgate_engine::units::Units;
 
 use super::schedule::{Resumed, resumed_at};
 use super::{Anchor, Begin, Chain, Member, Start, Subscription};
 use crate::catalog::plans::{
-    Entitlement, Grant, Limit, PaymentTerm, Phase, Plan, Price, Proration, RateCard, RateCardKind,
+    Entitlement, FlatPrice, Grant, Limit, PaymentTerm, Phase, Plan, Price, Proration, Rate,
+    RateCard, RateCardKind, TierPrice, Tiers, UsagePrice,
 };
 use crate::clock::{BusinessInstant, MachineInstant};
 use crate::ids::{CustomerId, PlanId, SubscriptionId};
 use crate::metadata::Metadata;
-use crate::money::parse_amount;
+use crate::money::{Percentage, parse_amount};
 
 fn then() -> MachineInstant {
     MachineInstant::from_unix_ms(0)
@@ -62,11 +64,38 @@ pub fn flat(key: &str, cadence: Option<&str>, amount: &str, term: PaymentTerm) -
         kind: RateCardKind::FlatFee,
         feature: None,
         billing_cadence: cadence.map(|text| text.parse().unwrap()),
-        price: Some(Price::Flat {
+        price: Some(Price::Flat(FlatPrice {
             amount: parse_amount(amount).unwrap(),
             term,
-        }),
+            discount: Percentage::NONE,
+        })),
     }
+}
+
+/// A price by usage with nothing but a rate.
+pub fn usage(rate: Rate) -> UsagePrice {
+    UsagePrice {
+        free: Units::ZERO,
+        rate,
+        discount: Percentage::NONE,
+        minimum: Decimal::ZERO,
+        maximum: None,
+    }
+}
+
+/// Tiers of (end, flat price, unit price), of which the last has no end; an empty text stands for none.
+pub fn tiers(tiers: &[(&str, &str, &str)]) -> Tiers {
+    let some = |text: &str| (!text.is_empty()).then(|| parse_amount(text).unwrap());
+    let price = |(_, flat, unit): &(&str, &str, &str)| TierPrice {
+        flat: some(flat),
+        unit: some(unit),
+    };
+    let (open, closed) = tiers.split_last().unwrap();
+    assert_eq!(open.0, "");
+    let closed = closed
+        .iter()
+        .map(|tier| (tier.0.parse().unwrap(), price(tier)));
+    Tiers::new(closed.collect(), price(open)).unwrap()
 }
 
 pub fn plan(phases: Vec<Phase>) -> Arc<Plan> {

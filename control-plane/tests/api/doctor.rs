@@ -79,7 +79,7 @@ const FAULTS: &[(&str, &str)] = &[
         kind, boundary_ms, 'fees', status, currency, total, step, attempt, failure, NULL, number, hosted_url, attempts,
         due_since_ms, created_at_ms, finalized_at_ms, paid_at_ms FROM invoices"),
     ("fee_charged_twice", "INSERT INTO invoice_lines SELECT identity || '/1', invoice_id, position, kind, subscription_id,
-        rate_card, description, period_start_ms, period_end_ms, quantity, unit_amount, amount, credit, total
+        rate_card, description, period_start_ms, period_end_ms, quantity, unit_amount, amount, credit, total, discount
         FROM invoice_lines WHERE kind = 'fee'"),
     ("made_twice_in_stripe", "INSERT INTO stripe_requests (idempotency_key, round, path, form, first_sent_ms, status)
         SELECT id || ':create:2', 1, '/v1/invoices', '', 0, 200 FROM invoices"),

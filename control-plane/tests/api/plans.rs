@@ -212,7 +212,7 @@ both_databases! {
             "createdAt": "2026-01-01T00:00:00Z", "alignment": {"billablesMustAlign": true},
             "phases": [
                 {"key": "", "name": "", "duration": "a week", "rateCards": [
-                    {"type": "free", "featureKey": "missing", "discounts": {}},
+                    {"type": "free", "featureKey": "missing", "coupons": {}},
                     {"type": "flat_fee", "featureKey": "gone"},
                     {"type": "flat_fee", "key": "other", "featureKey": "chat",
                      "price": {"type": "unit", "amount": "9.99"}},
@@ -235,7 +235,7 @@ both_databases! {
         let template = |rest: &str| cards(&rest.replace('~', ".entitlementTemplate"));
         let mistakes = world.post(PATH, &document).await.mistakes();
         let expected = [
-            ("unknown_field", cards("[0].discounts")),
+            ("unknown_field", cards("[0].coupons")),
             ("unknown_field", template("[3]~.units")),
             ("unknown_field", "$.settlement".to_owned()),
             ("invalid_key", "$.key".to_owned()),
@@ -249,7 +249,7 @@ both_databases! {
             ("rate_card_type_unknown", cards("[0].type")),
             ("rate_card_feature_not_found", cards("[0].featureKey")),
             ("rate_card_feature_archived", cards("[1].featureKey")),
-            ("price_not_supported", cards("[2].price.type")),
+            ("rate_card_only_flat_price_allowed", cards("[2].price.type")),
             ("rate_card_key_feature_key_mismatch", cards("[2].key")),
             ("entitlement_type_unknown", template("[3]~.type")),
             ("rate_card_duplicated_key", cards("[4].key")),

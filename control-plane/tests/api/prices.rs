@@ -30,7 +30,7 @@ fn calls(price: Value) -> Value {
 
 both_databases! {
     async fn flat_and_graduated_prices_are_taken_as_others_write_them(database: TestDatabase) {
-        use tollgate::catalog::plans::{PaymentTerm, Price, Proration, find_active};
+        use tollgate::catalog::plans::{PaymentTerm, Price, Proration, Rate, UsagePrice, find_active};
 
         let world = World::new(database).await;
         metered_feature(&world, "calls").await;
@@ -56,19 +56,22 @@ both_databases! {
         let plan = sold.plan().unwrap();
         assert_eq!(plan.proration, Proration::Time);
         let flat = |index: usize| match &plan.phases[0].rate_cards[index].price {
-            Some(Price::Flat { amount, term }) => (amount.to_string(), *term),
+            Some(Price::Flat(price)) => (price.amount.to_string(), price.term),
             other => panic!("{other:?}"),
         };
         assert_eq!(flat(0), ("99".to_owned(), PaymentTerm::InAdvance));
         assert_eq!(flat(1), ("9.5".to_owned(), PaymentTerm::InArrears));
         assert_eq!(flat(2), ("500".to_owned(), PaymentTerm::InAdvance));
-        let Some(Price::Graduated { tiers }) = &plan.phases[0].rate_cards[3].price else {
+        let Some(Price::Usage(UsagePrice { rate: Rate::Graduated(tiers), .. })) =
+            &plan.phases[0].rate_cards[3].price
+        else {
             panic!("{:?}", plan.phases[0].rate_cards[3])
         };
-        let ends: Vec<_> = tiers.iter().map(|tier| tier.up_to.map(|end| end.to_string())).collect();
+        let ends: Vec<_> =
+            tiers.iter().map(|(up_to, _)| up_to.map(|end| end.to_string())).collect();
         assert_eq!(ends, [Some("50000".to_owned()), Some("1000000".to_owned()), None]);
         let units: Vec<_> =
-            tiers.iter().map(|tier| tier.unit.map(|price| price.to_string())).collect();
+            tiers.iter().map(|(_, tier)| tier.unit.map(|price| price.to_string())).collect();
         assert_eq!(units, [None, Some("0.002".to_owned()), Some("0.00001".to_owned())]);
     }
 
@@ -100,15 +103,12 @@ both_databases! {
         let refused = draft(&world, "bad", cards, json!({"proRatingConfig": {"mode": "half"}})).await;
         let at = |rest: &str| format!("$.phases[0].rateCards{rest}");
         let expected = [
-            ("unknown_field", at("[4].price.quantityPerPackage")),
-            ("unknown_field", at("[5].price.minimumAmount")),
             ("pro_rating_mode_unknown", "$.proRatingConfig.mode".to_owned()),
             ("price_amount_invalid", at("[0].price.amount")),
             ("unknown_field", at("[1].price.mode")),
             ("payment_term_unknown", at("[1].price.paymentTerm")),
             ("rate_card_only_flat_price_allowed", at("[2].price.type")),
             ("unknown_field", at("[2].price.amount")),
-            ("payment_term_unknown", at("[2].price.paymentTerm")),
             ("price_amount_invalid", at("[2].price.tiers[0].unitPrice.amount")),
             ("price_tier_up_to_amount_invalid", at("[2].price.tiers[1].upToAmount")),
             ("price_type_unknown", at("[2].price.tiers[1].unitPrice.type")),
@@ -116,13 +116,17 @@ both_databases! {
             ("price_tier_without_price", at("[2].price.tiers[2]")),
             ("price_tier_up_to_amount_invalid", at("[2].price.tiers[3].upToAmount")),
             ("price_amount_invalid", at("[2].price.tiers[3].flatPrice.amount")),
+            ("payment_term_unknown", at("[2].price.paymentTerm")),
             ("rate_card_only_flat_price_allowed", at("[3].price.type")),
-            ("price_not_supported", at("[3].price.mode")),
-            ("price_not_supported", at("[4].price.type")),
+            ("price_tiers_invalid", at("[3].price.tiers")),
+            ("rate_card_only_flat_price_allowed", at("[4].price.type")),
+            ("price_amount_invalid", at("[4].price.amount")),
+            ("rate_card_only_flat_price_allowed", at("[5].price.type")),
             ("price_type_unknown", at("[5].price.type")),
             ("price_tiers_invalid", at("[6].price.tiers")),
             ("rate_card_duplicated_key", at("[7].key")),
             ("price_mode_unknown", at("[7].price.mode")),
+            ("price_tiers_invalid", at("[7].price.tiers")),
         ];
         assert_eq!(refused.mistakes(), expected.map(|(code, path)| (code.to_owned(), path)));
     }

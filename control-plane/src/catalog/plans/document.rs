@@ -56,7 +56,6 @@ impl Document for PlanDocument {
         "effectiveTo",
         "featureId",
         "id",
-        "issueAfterResetPriority",
         "managedBy",
         "publishedAt",
         "settlementMode",
@@ -135,6 +134,12 @@ pub struct RateCardDocument {
     /// What it entitles to.
     #[serde(default)]
     pub entitlement_template: Option<EntitlementDocument>,
+    /// What is taken off the price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discounts: Option<DiscountsDocument>,
+    /// How it is taxed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tax_config: Option<TaxDocument>,
     /// The operator's notes.
     #[serde(default)]
     pub metadata: Metadata,
@@ -144,23 +149,90 @@ pub struct RateCardDocument {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PriceDocument {
-    /// `flat` or `tiered`.
+    /// `flat`, `unit`, `tiered`, `package` or `dynamic`.
     #[serde(default, rename = "type")]
     #[schema(examples("flat"))]
     pub price_type: String,
-    /// Flat: what each period costs.
+    /// Flat: what each period costs. Unit and package: what each unit or package costs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub amount: Option<Scalar>,
     /// Flat: `in_advance` (when left out) or `in_arrears`. A price by usage is always in arrears.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payment_term: Option<String>,
-    /// Tiered: `graduated`.
+    /// Tiered: `graduated` or `volume`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
     /// Tiered: by rising `upToAmount`; the last one is open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tiers: Option<Vec<TierDocument>>,
+    /// Package: how many units each holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub quantity_per_package: Option<Scalar>,
+    /// Dynamic: what each unit costs; 1 when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub multiplier: Option<Scalar>,
+    /// Usage: what each period costs at least.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub minimum_amount: Option<Scalar>,
+    /// Usage: what each period costs at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub maximum_amount: Option<Scalar>,
+}
+
+/// What is taken off a price.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DiscountsDocument {
+    /// A part of each line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percentage: Option<PercentageDocument>,
+    /// The first units of each period; not of a flat price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<FreeUnitsDocument>,
+}
+
+/// A part of each line that is taken off.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PercentageDocument {
+    /// 0 to 100.
+    #[schema(value_type = String)]
+    pub percentage: Scalar,
+}
+
+/// Units that cost nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FreeUnitsDocument {
+    /// How many in each period.
+    #[schema(value_type = String)]
+    pub quantity: Scalar,
+}
+
+/// How something is taxed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TaxDocument {
+    /// `inclusive` or `exclusive`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behavior: Option<String>,
+    /// What Stripe is to know of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stripe: Option<StripeTaxDocument>,
+}
+
+/// How Stripe taxes something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StripeTaxDocument {
+    /// A product tax code.
+    #[schema(examples("txcd_10000000"))]
+    pub code: String,
 }
 
 /// What units from one tier's end to the next cost.
@@ -203,6 +275,10 @@ pub struct EntitlementDocument {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub issue_after_reset: Option<Scalar>,
+    /// Metered: which of several amounts of units is used up first; only with `issueAfterReset`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub issue_after_reset_priority: Option<Scalar>,
     /// Metered: whether requests pass when the units are used up; false when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub is_soft_limit: Option<bool>,

@@ -13,7 +13,9 @@ use tollgate_engine::units::Units;
 use utoipa::ToSchema;
 
 pub use document::{EntitlementDocument, PhaseDocument, PlanDocument, RateCardDocument};
-pub use price::{PaymentTerm, Price, Proration, Tier};
+pub use price::{
+    FlatPrice, PackageSize, PaymentTerm, Price, Proration, Rate, TierPrice, Tiers, UsagePrice,
+};
 pub(crate) use store::unknown_keys;
 pub use store::{find_active, find_version};
 

@@ -1,10 +1,14 @@
 //! Prices of rate cards, and what follows from them for a plan.
 
+use std::num::NonZeroU64;
+
 use rust_decimal::Decimal;
+use tollgate_engine::slug::Slug;
 use tollgate_engine::units::Units;
 
-use super::{Phase, Plan, RateCard};
+use super::{Entitlement, Phase, Plan, RateCard};
 use crate::catalog::period::Period;
+use crate::money::Percentage;
 
 /// The mean of the Gregorian calendar in days: 146,097 in 4,800 months.
 const DAYS_PER_4800_MONTHS: i64 = 146_097;
@@ -13,17 +17,20 @@ const DAYS_PER_4800_MONTHS: i64 = 146_097;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Price {
     /// An amount per period, or once.
-    Flat {
-        /// How much.
-        amount: Decimal,
-        /// When it is due.
-        term: PaymentTerm,
-    },
-    /// Each unit at the price of its own tier; always due in arrears.
-    Graduated {
-        /// By rising end; only the last one is open.
-        tiers: Vec<Tier>,
-    },
+    Flat(FlatPrice),
+    /// By what was used; always due in arrears.
+    Usage(UsagePrice),
+}
+
+/// An amount per period, or once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlatPrice {
+    /// How much.
+    pub amount: Decimal,
+    /// When it is due.
+    pub term: PaymentTerm,
+    /// What is taken off it.
+    pub discount: Percentage,
 }
 
 /// When a flat price is due.
@@ -35,15 +42,127 @@ pub enum PaymentTerm {
     InArrears,
 }
 
-/// The prices of units from one tier's end to the next.
+/// What usage of one cycle costs: free units, then the rate, then the discount, then the limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tier {
-    /// The last unit; the last tier has none.
-    pub up_to: Option<Units>,
-    /// Once when the tier is entered; the first one always is.
+pub struct UsagePrice {
+    /// The first units of each cycle, which cost nothing and count for no tier.
+    pub free: Units,
+    /// What the others cost.
+    pub rate: Rate,
+    /// What is taken off each line.
+    pub discount: Percentage,
+    /// What a cycle costs at least; what lacks is charged on a line of its own.
+    pub minimum: Decimal,
+    /// What a cycle costs at most, if there is a limit; what is beyond is taken off.
+    pub maximum: Option<Decimal>,
+}
+
+/// How a quantity of one cycle is priced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rate {
+    /// Every unit at the same price.
+    Unit {
+        /// Of one unit.
+        amount: Decimal,
+    },
+    /// Each unit at the price of its own tier.
+    Graduated(Tiers),
+    /// Every unit at the price of the tier that the last one is in.
+    Volume(Tiers),
+    /// Whole packages, as many as hold the quantity.
+    Package {
+        /// Of one package.
+        amount: Decimal,
+        /// What it holds.
+        size: PackageSize,
+    },
+    /// Units that are amounts themselves, such as a supplier's cost.
+    Dynamic {
+        /// What each is multiplied by.
+        multiplier: Decimal,
+    },
+}
+
+/// How many units a package holds: more than none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PackageSize(NonZeroU64);
+
+impl PackageSize {
+    /// A package of `units`, unless that is none.
+    #[must_use]
+    pub const fn new(units: Units) -> Option<Self> {
+        match NonZeroU64::new(units.milli()) {
+            Some(milli) => Some(Self(milli)),
+            None => None,
+        }
+    }
+
+    /// How many packages hold `units`.
+    #[must_use]
+    pub const fn packages(self, units: Units) -> u64 {
+        units.milli().div_ceil(self.0.get())
+    }
+}
+
+/// Tiers by rising end, of which only the last one is open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tiers {
+    closed: Vec<(Units, TierPrice)>,
+    open: TierPrice,
+}
+
+/// The prices of units from one tier's end to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TierPrice {
+    /// Once.
     pub flat: Option<Decimal>,
     /// For each unit.
     pub unit: Option<Decimal>,
+}
+
+impl Tiers {
+    /// Tiers with their last units, then the open one; none when the ends do not rise.
+    #[must_use]
+    pub fn new(closed: Vec<(Units, TierPrice)>, open: TierPrice) -> Option<Self> {
+        let mut end = Units::ZERO;
+        for (up_to, _) in &closed {
+            if *up_to <= end {
+                return None;
+            }
+            end = *up_to;
+        }
+        Some(Self { closed, open })
+    }
+
+    /// In order, each with its last unit; the last tier has none.
+    pub fn iter(&self) -> impl Iterator<Item = (Option<Units>, &TierPrice)> {
+        let closed = self
+            .closed
+            .iter()
+            .map(|(up_to, price)| (Some(*up_to), price));
+        closed.chain([(None, &self.open)])
+    }
+
+    fn is_zero(&self) -> bool {
+        self.iter().all(|(_, tier)| tier.is_zero())
+    }
+
+    /// The tiers with other ends of those that come first and are free.
+    fn with_free_units(&self, free: impl Fn(Units) -> Units) -> Self {
+        let mut tiers = self.clone();
+        let closed = tiers.closed.iter_mut();
+        for (up_to, _) in closed.take_while(|(_, tier)| tier.is_zero()) {
+            *up_to = free(*up_to);
+        }
+        tiers
+    }
+}
+
+impl TierPrice {
+    fn is_zero(&self) -> bool {
+        let prices = [self.flat, self.unit];
+        prices.into_iter().flatten().all(|price| price.is_zero())
+    }
 }
 
 /// What is given back of a fee when a subscription leaves a plan in the middle of a period.
@@ -58,57 +177,88 @@ pub enum Proration {
 }
 
 impl Price {
-    /// The price with other ends of the tiers that come first and are free.
+    /// Whether nothing is ever charged.
+    #[must_use]
+    pub fn is_zero(&self) -> bool {
+        match self {
+            Self::Flat(price) => price.is_zero(),
+            Self::Usage(price) => price.is_zero(),
+        }
+    }
+}
+
+impl FlatPrice {
+    /// Whether nothing is ever charged.
+    #[must_use]
+    pub fn is_zero(&self) -> bool {
+        self.amount.is_zero() || self.discount.is_whole()
+    }
+}
+
+impl UsagePrice {
+    /// The price with another number of free units, whether they are taken off or a tier.
     #[must_use]
     pub fn with_free_units(&self, free: impl Fn(Units) -> Units) -> Self {
-        match self {
-            Self::Flat { .. } => self.clone(),
-            Self::Graduated { tiers } => {
-                let mut tiers = tiers.clone();
-                for tier in tiers.iter_mut().take_while(|tier| tier.is_free()) {
-                    tier.up_to = tier.up_to.map(&free);
-                }
-                Self::Graduated { tiers }
+        let rate = match &self.rate {
+            Rate::Graduated(tiers) => Rate::Graduated(tiers.with_free_units(&free)),
+            Rate::Volume(tiers) => Rate::Volume(tiers.with_free_units(&free)),
+            rate @ (Rate::Unit { .. } | Rate::Package { .. } | Rate::Dynamic { .. }) => {
+                rate.clone()
             }
+        };
+        Self {
+            free: free(self.free),
+            rate,
+            ..self.clone()
         }
     }
 
     /// Whether nothing is ever charged.
     #[must_use]
     pub fn is_zero(&self) -> bool {
-        match self {
-            Self::Flat { amount, .. } => amount.is_zero(),
-            Self::Graduated { tiers } => tiers.iter().all(Tier::is_free),
-        }
-    }
-}
-
-impl Tier {
-    /// Whether nothing is charged in it.
-    fn is_free(&self) -> bool {
-        let prices = [self.flat, self.unit];
-        prices.into_iter().flatten().all(|price| price.is_zero())
+        let is_free = match &self.rate {
+            Rate::Unit { amount } | Rate::Package { amount, .. } => amount.is_zero(),
+            Rate::Graduated(tiers) | Rate::Volume(tiers) => tiers.is_zero(),
+            Rate::Dynamic { multiplier } => multiplier.is_zero(),
+        };
+        let is_given = self.discount.is_whole() || self.maximum.is_some_and(|most| most.is_zero());
+        self.minimum.is_zero() && (is_free || is_given)
     }
 }
 
 impl RateCard {
-    /// The fee of each of its periods, if there is one that is due in advance.
+    /// The flat price of each of its periods, if there is one that is due in advance.
     #[must_use]
-    pub fn fee_in_advance(&self) -> Option<Decimal> {
+    pub fn fee_in_advance(&self) -> Option<&FlatPrice> {
+        self.flat_price(PaymentTerm::InAdvance)
+    }
+
+    /// The flat price that is due in this term, if it ever charges anything.
+    #[must_use]
+    pub fn flat_price(&self, term: PaymentTerm) -> Option<&FlatPrice> {
         match &self.price {
-            Some(Price::Flat {
-                amount,
-                term: PaymentTerm::InAdvance,
-            }) if !amount.is_zero() => Some(*amount),
-            _ => None,
+            Some(Price::Flat(price)) if price.term == term && !price.is_zero() => Some(price),
+            Some(Price::Flat(_) | Price::Usage(_)) | None => None,
         }
     }
 
-    /// Whether it charges what is used of its feature.
+    /// What it charges for use of its feature, if it ever charges anything.
     #[must_use]
-    pub fn charges_usage(&self) -> bool {
-        let price = self.price.as_ref().filter(|price| !price.is_zero());
-        matches!(price, Some(Price::Graduated { .. }))
+    pub fn usage_price(&self) -> Option<&UsagePrice> {
+        match &self.price {
+            Some(Price::Usage(price)) if !price.is_zero() => Some(price),
+            Some(Price::Flat(_) | Price::Usage(_)) | None => None,
+        }
+    }
+
+    /// The meter it counts, with how often its units are issued anew.
+    #[must_use]
+    pub fn meter(&self) -> Option<(&Slug, Period)> {
+        let grant = self.feature.as_ref()?;
+        match grant.entitlement {
+            Some(Entitlement::Metered { usage_period, .. }) => Some((&grant.feature, usage_period)),
+            Some(Entitlement::Boolean | Entitlement::Static { .. }) | None => None,
+        }
     }
 
     /// Whether it ever charges anything.
@@ -138,7 +288,8 @@ impl Phase {
     pub fn fee_per_month(&self) -> Decimal {
         let fees = self.rate_cards.iter().filter_map(|card| {
             let (fee, cadence) = (card.fee_in_advance()?, card.billing_cadence?);
-            Some(fee / months(cadence))
+            let paid = fee.amount - fee.discount.of(fee.amount);
+            Some(paid / months(cadence))
         });
         fees.sum()
     }
@@ -168,68 +319,4 @@ fn months(cadence: Period) -> Decimal {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::subscriptions::testing;
-
-    #[test]
-    fn fees_compare_by_month_and_only_what_recurs_in_advance_counts() {
-        use PaymentTerm::{InAdvance, InArrears};
-        let mut phase = testing::phase(None, &[]);
-        for (key, cadence, amount, term) in [
-            ("monthly", Some("P1M"), "10", InAdvance),
-            ("yearly", Some("P1Y"), "120", InAdvance),
-            ("setup", None, "500", InAdvance),
-            ("later", Some("P1M"), "7", InArrears),
-        ] {
-            phase
-                .rate_cards
-                .push(testing::flat(key, cadence, amount, term));
-        }
-        assert_eq!(phase.fee_per_month(), Decimal::from(20));
-        assert!(phase.charges_in_advance());
-        let weekly = testing::flat("weekly", Some("P1W"), "7", InAdvance);
-        phase.rate_cards = vec![weekly];
-        assert_eq!(phase.fee_per_month().round_dp(4).to_string(), "30.4369");
-    }
-
-    #[test]
-    fn only_tiers_that_come_first_and_are_free_end_elsewhere() {
-        let tier = |up_to: Option<u64>, unit: i64| Tier {
-            up_to: up_to.map(|units| Units::ONE.saturating_mul(units)),
-            flat: None,
-            unit: Some(unit.into()),
-        };
-        let tiers = vec![
-            tier(Some(10), 0),
-            tier(Some(20), 1),
-            tier(Some(30), 0),
-            tier(None, 2),
-        ];
-        let price = Price::Graduated { tiers };
-        let cut = price.with_free_units(|_| Units::ONE);
-        let tiers = vec![
-            tier(Some(1), 0),
-            tier(Some(20), 1),
-            tier(Some(30), 0),
-            tier(None, 2),
-        ];
-        assert_eq!(cut, Price::Graduated { tiers });
-    }
-
-    #[test]
-    fn a_plan_needs_a_payment_method_when_it_charges_unless_it_says_otherwise() {
-        let mut phase = testing::phase(None, &[("calls", "P1M")]);
-        assert!(!testing::plan(vec![phase.clone()]).needs_payment_method());
-        let free = testing::flat("base", Some("P1M"), "0", PaymentTerm::InAdvance);
-        phase.rate_cards.push(free);
-        assert!(!testing::plan(vec![phase.clone()]).needs_payment_method());
-        let fee = testing::flat("fee", Some("P1M"), "1", PaymentTerm::InArrears);
-        phase.rate_cards.push(fee);
-        let plan = testing::plan(vec![phase]);
-        assert!(plan.needs_payment_method());
-        let mut plan = (*plan).clone();
-        plan.payment_method_required = Some(false);
-        assert!(!plan.needs_payment_method());
-    }
-}
+mod tests;

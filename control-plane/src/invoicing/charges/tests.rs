@@ -1,8 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::catalog::plans::{Phase, Plan, Tier};
-use crate::money::parse_amount;
+use crate::catalog::plans::{Phase, Plan, Price, Rate};
 use crate::subscriptions::Anchor;
 use crate::subscriptions::testing::{self, instant};
 
@@ -182,13 +181,8 @@ fn cycles_shorter_than_the_plans_come_together() {
 fn usage_is_due_when_its_window_is_over() {
     let mut metered = testing::phase(None, &[("calls", "P1M"), ("tokens", "P1D")]);
     for card in &mut metered.rate_cards {
-        card.price = Some(Price::Graduated {
-            tiers: vec![Tier {
-                up_to: None,
-                flat: None,
-                unit: Some(parse_amount("1").unwrap()),
-            }],
-        });
+        let rate = Rate::Graduated(testing::tiers(&[("", "", "1")]));
+        card.price = Some(Price::Usage(testing::usage(rate)));
     }
     let plan = testing::plan(vec![metered]);
     let open = subscribed("2026-01-01", Some("2026-02-15T12:00:00Z"), plan);

@@ -60,7 +60,7 @@ pub(super) async fn issue(
             continue;
         }
         let fee = Fee {
-            paid: line.amount,
+            paid: line.price(),
             currency,
             period: line.period,
             credited: store::issued(tx, &line.identity).await?,

@@ -48,6 +48,7 @@ fn line(invoice: &Invoice, number: i64, card: &str, amount: i64) -> Line {
         quantity: number.into(),
         unit_amount: Some("0.5".parse().unwrap()),
         amount: Minor::new(amount),
+        discount: Minor::ZERO,
         credit: Minor::ZERO,
     }
 }

@@ -94,6 +94,13 @@ impl Check<'_> {
             self.critical
                 .add(&place, "preserve_overage_not_supported", detail);
         }
+        if document.issue_after_reset_priority.is_some() && document.issue_after_reset.is_none() {
+            let detail = "invalid entitlement template as issue after reset is required if issue \
+                after reset priority is set";
+            let code = "entitlement_template_invalid_issue_after_reset_with_priority";
+            self.other
+                .add(&place.field("issueAfterReset"), code, detail);
+        }
         let limit = match document.is_soft_limit {
             Some(true) => Limit::Soft {
                 overage_limit: overage?,

@@ -4,16 +4,20 @@ use rust_decimal::Decimal;
 use tollgate_engine::units::Units;
 
 use super::Check;
-use crate::catalog::period::Period;
-use crate::catalog::plans::document::{
-    PriceDocument, ProRatingDocument, TierDocument, TierPriceDocument,
+use crate::catalog::plans::RateCardKind;
+use crate::catalog::plans::document::{DiscountsDocument, PriceDocument, ProRatingDocument};
+use crate::catalog::plans::price::{
+    FlatPrice, PackageSize, PaymentTerm, Price, Proration, Rate, UsagePrice,
 };
-use crate::catalog::plans::price::{PaymentTerm, Price, Proration, Tier};
-use crate::catalog::plans::{Entitlement, RateCardKind};
 use crate::http::document::{Place, Scalar};
-use crate::money::parse_amount;
+use crate::money::{Percentage, parse_amount};
 
-const TIERS_MAX: usize = 50;
+/// What a rate card takes off its price.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Discounts {
+    percentage: Percentage,
+    free: Units,
+}
 
 impl Check<'_> {
     pub(super) fn proration(
@@ -42,44 +46,72 @@ impl Check<'_> {
         })
     }
 
+    pub(super) fn discounts(
+        &mut self,
+        document: Option<&DiscountsDocument>,
+        place: &Place,
+    ) -> Option<Discounts> {
+        let percentage = document.and_then(|it| it.percentage.as_ref());
+        let percentage = percentage.map_or(Some(Percentage::NONE), |it| {
+            let place = place.field("percentage").field("percentage");
+            let parsed = parse_amount(&it.percentage.0).ok();
+            let percentage = parsed.and_then(Percentage::new);
+            if percentage.is_none() {
+                let code = "percentage_discount_invalid_value";
+                let detail = "percentage must be between 0 and 100";
+                self.critical.add(&place, code, detail);
+            }
+            percentage
+        });
+        let free = document.and_then(|it| it.usage.as_ref());
+        let free = free.map_or(Some(Units::ZERO), |it| {
+            let place = place.field("usage").field("quantity");
+            let free = it.quantity.0.parse().ok();
+            if it.quantity.0.starts_with('-') || free == Some(Units::ZERO) {
+                let code = "usage_discount_negative_quantity";
+                self.other.add(&place, code, "usage must be greater than 0");
+                return None;
+            }
+            self.units(Some(&it.quantity), &place).flatten()
+        });
+        Some(Discounts {
+            percentage: percentage?,
+            free: free?,
+        })
+    }
+
     pub(super) fn price(
         &mut self,
         document: &PriceDocument,
         kind: Option<RateCardKind>,
+        discounts: Option<Discounts>,
         place: &Place,
     ) -> Option<Price> {
+        if document.price_type != "flat" && kind == Some(RateCardKind::FlatFee) {
+            let place = place.field("type");
+            let code = "rate_card_only_flat_price_allowed";
+            self.critical
+                .add(&place, code, "only flat price is allowed");
+        }
         match document.price_type.as_str() {
-            "flat" => self.flat(document, place),
-            "tiered" => {
-                if kind == Some(RateCardKind::FlatFee) {
-                    let place = place.field("type");
-                    let code = "rate_card_only_flat_price_allowed";
-                    self.critical
-                        .add(&place, code, "only flat price is allowed");
-                }
-                self.tiered(document, place)
+            "flat" => {
+                let price = self.flat(document, discounts, place);
+                price.map(Price::Flat)
             }
-            kind @ ("unit" | "package" | "dynamic") => {
-                let detail = format!("{kind} prices are not supported yet");
-                self.critical
-                    .add(&place.field("type"), "price_not_supported", detail);
-                None
-            }
-            other => {
-                let detail = format!("{other:?} is neither flat nor tiered");
-                self.critical
-                    .add(&place.field("type"), "price_type_unknown", detail);
-                None
+            _ => {
+                let price = self.usage(document, discounts, place);
+                price.map(Price::Usage)
             }
         }
     }
 
-    fn flat(&mut self, document: &PriceDocument, place: &Place) -> Option<Price> {
-        let tiered = [
-            ("mode", document.mode.is_some()),
-            ("tiers", document.tiers.is_some()),
-        ];
-        self.foreign_to_price(&tiered, "flat", place);
+    fn flat(
+        &mut self,
+        document: &PriceDocument,
+        discounts: Option<Discounts>,
+        place: &Place,
+    ) -> Option<FlatPrice> {
+        self.foreign_to_price(document, "flat", &["amount", "paymentTerm"], place);
         let amount = self.amount(document.amount.as_ref(), &place.field("amount"));
         let term = match document.payment_term.as_deref() {
             None | Some("in_advance") => Some(PaymentTerm::InAdvance),
@@ -91,14 +123,20 @@ impl Check<'_> {
                 None
             }
         };
-        Some(Price::Flat {
+        Some(FlatPrice {
             amount: amount?,
             term: term?,
+            discount: discounts?.percentage,
         })
     }
 
-    fn tiered(&mut self, document: &PriceDocument, place: &Place) -> Option<Price> {
-        self.foreign_to_price(&[("amount", document.amount.is_some())], "tiered", place);
+    fn usage(
+        &mut self,
+        document: &PriceDocument,
+        discounts: Option<Discounts>,
+        place: &Place,
+    ) -> Option<UsagePrice> {
+        let rate = self.rate(document, place);
         if document
             .payment_term
             .as_ref()
@@ -108,96 +146,91 @@ impl Check<'_> {
             let detail = "a price by usage is in arrears";
             self.critical.add(&place, "payment_term_unknown", detail);
         }
-        let mode = place.field("mode");
-        match document.mode.as_deref() {
-            Some("graduated") => {}
-            Some("volume") => {
-                let detail = "volume prices are not supported yet";
-                self.critical.add(&mode, "price_not_supported", detail);
-                return None;
-            }
-            other => {
-                let detail = format!("{:?} is no mode of tiers", other.unwrap_or_default());
-                self.critical.add(&mode, "price_mode_unknown", detail);
-                return None;
-            }
+        let minimum = self.limit(document.minimum_amount.as_ref(), "minimumAmount", place);
+        let maximum = self.limit(document.maximum_amount.as_ref(), "maximumAmount", place);
+        if let (Some(Some(minimum)), Some(Some(maximum))) = (minimum, maximum)
+            && maximum < minimum
+        {
+            let detail = "minimum amount must be less than or equal to maximum amount";
+            let place = place.field("minimumAmount");
+            self.critical
+                .add(&place, "price_minimum_above_maximum", detail);
         }
-        let tiers = document.tiers.as_deref().unwrap_or_default();
-        self.tiers(tiers, &place.field("tiers"))
-            .map(|tiers| Price::Graduated { tiers })
-    }
-
-    fn tiers(&mut self, documents: &[TierDocument], place: &Place) -> Option<Vec<Tier>> {
-        if !(1..=TIERS_MAX).contains(&documents.len()) {
-            let detail = format!("a tiered price has 1 to {TIERS_MAX} tiers");
-            self.critical.add(place, "price_tiers_invalid", detail);
-            return None;
-        }
-        let mut tiers = Vec::with_capacity(documents.len());
-        let mut end = Some(Units::ZERO);
-        for (index, document) in documents.iter().enumerate() {
-            let place = place.index(index);
-            let at = place.field("upToAmount");
-            let up_to = self.units(document.up_to_amount.as_ref(), &at);
-            if let Some(up_to) = up_to {
-                let is_last = index + 1 == documents.len();
-                let rises = up_to.is_none_or(|up_to| Some(up_to) > end);
-                if is_last != up_to.is_none() || !rises {
-                    let detail = "upToAmount rises from tier to tier, and only the last has none";
-                    self.critical
-                        .add(&at, "price_tier_up_to_amount_invalid", detail);
-                }
-                end = up_to;
-            }
-            tiers.push(self.tier(document, up_to, &place));
-        }
-        tiers.into_iter().collect()
-    }
-
-    fn tier(
-        &mut self,
-        document: &TierDocument,
-        up_to: Option<Option<Units>>,
-        place: &Place,
-    ) -> Option<Tier> {
-        if document.flat_price.is_none() && document.unit_price.is_none() {
-            let detail = "a tier has a flat price, a unit price or both";
-            self.critical.add(place, "price_tier_without_price", detail);
-        }
-        let flat = &document.flat_price;
-        let flat = self.tier_price(flat.as_ref(), "flat", &place.field("flatPrice"));
-        let unit = &document.unit_price;
-        let unit = self.tier_price(unit.as_ref(), "unit", &place.field("unitPrice"));
-        Some(Tier {
-            up_to: up_to?,
-            flat: flat?,
-            unit: unit?,
+        let discounts = discounts?;
+        Some(UsagePrice {
+            free: discounts.free,
+            rate: rate?,
+            discount: discounts.percentage,
+            minimum: minimum?.unwrap_or_default(),
+            maximum: maximum?,
         })
     }
 
-    fn tier_price(
-        &mut self,
-        document: Option<&TierPriceDocument>,
-        kind: &str,
-        place: &Place,
-    ) -> Option<Option<Decimal>> {
-        let Some(document) = document else {
-            return Some(None);
+    fn rate(&mut self, document: &PriceDocument, place: &Place) -> Option<Rate> {
+        let kind = document.price_type.as_str();
+        let own: &[&str] = match kind {
+            "unit" => &["amount"],
+            "tiered" => &["mode", "tiers"],
+            "package" => &["amount", "quantityPerPackage"],
+            "dynamic" => &["multiplier"],
+            other => {
+                let detail =
+                    format!("{other:?} is neither flat, unit, tiered, package nor dynamic");
+                self.critical
+                    .add(&place.field("type"), "price_type_unknown", detail);
+                return None;
+            }
         };
-        if document
-            .price_type
-            .as_ref()
-            .is_some_and(|text| text != kind)
-        {
-            let detail = format!("this price of a tier is of type {kind}");
-            self.critical
-                .add(&place.field("type"), "price_type_unknown", detail);
+        let limits = ["paymentTerm", "minimumAmount", "maximumAmount"];
+        self.foreign_to_price(document, kind, &[own, &limits].concat(), place);
+        let amount = document.amount.as_ref();
+        match kind {
+            "unit" => {
+                let amount = self.amount(amount, &place.field("amount"));
+                amount.map(|amount| Rate::Unit { amount })
+            }
+            "package" => {
+                let amount = self.amount(amount, &place.field("amount"));
+                let size = self.package_size(document, &place.field("quantityPerPackage"));
+                amount
+                    .zip(size)
+                    .map(|(amount, size)| Rate::Package { amount, size })
+            }
+            "dynamic" => {
+                let multiplier = match &document.multiplier {
+                    None => Some(Decimal::ONE),
+                    given => self.amount(given.as_ref(), &place.field("multiplier")),
+                };
+                multiplier.map(|multiplier| Rate::Dynamic { multiplier })
+            }
+            _ => self.tiered(document, place),
         }
-        self.amount(Some(&document.amount), &place.field("amount"))
-            .map(Some)
     }
 
-    fn amount(&mut self, text: Option<&Scalar>, place: &Place) -> Option<Decimal> {
+    fn package_size(&mut self, document: &PriceDocument, place: &Place) -> Option<PackageSize> {
+        let units = self.units(document.quantity_per_package.as_ref(), place)?;
+        let size = units.and_then(PackageSize::new);
+        if size.is_none() {
+            let detail = "quantity per package must be greater than 0";
+            self.critical
+                .add(place, "price_quantity_per_package_invalid", detail);
+        }
+        size
+    }
+
+    fn limit(
+        &mut self,
+        amount: Option<&Scalar>,
+        field: &str,
+        place: &Place,
+    ) -> Option<Option<Decimal>> {
+        match amount {
+            None => Some(None),
+            given => self.amount(given, &place.field(field)).map(Some),
+        }
+    }
+
+    pub(super) fn amount(&mut self, text: Option<&Scalar>, place: &Place) -> Option<Decimal> {
         let text = text.map_or("", |text| text.0.as_str());
         parse_amount(text)
             .map_err(|error| {
@@ -207,31 +240,33 @@ impl Check<'_> {
             .ok()
     }
 
-    fn foreign_to_price(&mut self, foreign: &[(&str, bool)], kind: &str, place: &Place) {
-        for (name, _) in foreign.iter().filter(|(_, given)| *given) {
+    fn foreign_to_price(
+        &mut self,
+        document: &PriceDocument,
+        kind: &str,
+        own: &[&str],
+        place: &Place,
+    ) {
+        let given = [
+            ("amount", document.amount.is_some()),
+            ("paymentTerm", document.payment_term.is_some()),
+            ("mode", document.mode.is_some()),
+            ("tiers", document.tiers.is_some()),
+            (
+                "quantityPerPackage",
+                document.quantity_per_package.is_some(),
+            ),
+            ("multiplier", document.multiplier.is_some()),
+            ("minimumAmount", document.minimum_amount.is_some()),
+            ("maximumAmount", document.maximum_amount.is_some()),
+        ];
+        for (name, _) in given
+            .iter()
+            .filter(|(name, given)| *given && !own.contains(name))
+        {
             let detail = format!("a {kind} price has no {name}");
             self.critical
                 .add(&place.field(name), "unknown_field", detail);
-        }
-    }
-
-    /// Units of a window are rated together, so that windows are as long as the card's cycles.
-    pub(super) fn rated_windows(
-        &mut self,
-        price: Option<&Price>,
-        entitlement: Option<&Entitlement>,
-        cadence: Option<Period>,
-        place: &Place,
-    ) {
-        let by_usage = matches!(price, Some(Price::Graduated { .. }));
-        if let Some(Entitlement::Metered { usage_period, .. }) = entitlement
-            && by_usage
-            && cadence.is_some_and(|cadence| cadence != *usage_period)
-        {
-            let detail = "the usage period of a priced card must match its billing cadence";
-            let place = place.field("entitlementTemplate").field("usagePeriod");
-            let code = "rate_card_metered_entitlement_template_usage_period_mismatch";
-            self.other.add(&place, code, detail);
         }
     }
 }
