@@ -83,6 +83,8 @@ fn api() -> Vec<(Scope, UtoipaMethodRouter<App>)> {
             routes!(subscriptions::routes::get_subscription_access),
         ),
         (Read, routes!(usage::routes::get_subscription_usage)),
+        (Read, routes!(usage::query::routes::get_meter_usage)),
+        (Customers, routes!(usage::events::routes::create_events)),
         (Customers, routes!(keys::routes::create_key)),
         (Read, routes!(keys::routes::list_keys)),
         (Read, routes!(keys::routes::get_key)),

@@ -4,6 +4,7 @@ pub mod configuration;
 pub mod currency;
 pub mod period;
 pub mod plans;
+pub mod property;
 pub mod routes;
 mod store;
 
@@ -13,15 +14,29 @@ use serde::{Deserialize, Serialize};
 use tollgate_engine::slug::Slug;
 use utoipa::ToSchema;
 
+pub(crate) use store::meters_in_use;
 pub use store::{find_feature, find_meter};
 
+use property::Property;
+
 use crate::clock::{BusinessInstant, Clock};
+use crate::database::Connection;
+use crate::error::{Error, Result};
 use crate::http::document::{Document, Mistakes, Place};
 use crate::ids::{FeatureId, MeterId};
 use crate::metadata::Metadata;
 
 const NAME_MAX_CHARACTERS: usize = 256;
 const TEXT_MAX_CHARACTERS: usize = 256;
+
+/// The meter with an id or slug, archived or not.
+///
+/// # Errors
+/// 404 when there is none.
+pub(crate) async fn required_meter(connection: &mut Connection, id_or_slug: &str) -> Result<Meter> {
+    let found = find_meter(connection, id_or_slug).await?;
+    found.ok_or_else(|| Error::not_found("meter_not_found", "There is no such meter."))
+}
 
 /// What is counted; its slug is also the key of the feature and of the filter's rules.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -38,7 +53,7 @@ pub struct Meter {
     pub event_type: String,
     /// How it counts.
     pub aggregation: Aggregation,
-    /// Where in an event its units are, as a JSONPath.
+    /// Where in an event's data its units or values are, as a JSONPath.
     pub value_property: Option<String>,
     /// When it was made.
     pub created_at: BusinessInstant,
@@ -50,14 +65,34 @@ pub struct Meter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Aggregation {
-    /// The units of all events together.
+    /// The units of all events together. What passes the gateway is counted so.
     Sum,
+    /// How many events there were.
+    Count,
+    /// The greatest units of an event.
+    Max,
+    /// The units of the last event.
+    Latest,
+    /// How many distinct values there were.
+    UniqueCount,
 }
 
 impl Aggregation {
+    const ALL: [Self; 5] = [
+        Self::Sum,
+        Self::Count,
+        Self::Max,
+        Self::Latest,
+        Self::UniqueCount,
+    ];
+
     fn name(self) -> &'static str {
         match self {
             Self::Sum => "SUM",
+            Self::Count => "COUNT",
+            Self::Max => "MAX",
+            Self::Latest => "LATEST",
+            Self::UniqueCount => "UNIQUE_COUNT",
         }
     }
 }
@@ -65,11 +100,9 @@ impl Aggregation {
 impl FromStr for Aggregation {
     type Err = ();
 
-    fn from_str(text: &str) -> Result<Self, ()> {
-        match text {
-            "SUM" => Ok(Self::Sum),
-            _ => Err(()),
-        }
+    fn from_str(text: &str) -> std::result::Result<Self, ()> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|known| known.name() == text).ok_or(())
     }
 }
 
@@ -108,6 +141,8 @@ pub struct MeterDocument {
     /// `SUM` when left out.
     #[schema(value_type = Option<Aggregation>)]
     aggregation: Option<String>,
+    /// `$.tokens`: where in an event's data its units or values are. With `SUM`, each event is one unit when it is left
+    /// out; with `COUNT` it always is.
     value_property: Option<String>,
 }
 
@@ -138,13 +173,11 @@ impl MeterDocument {
         }
         let aggregation = self.aggregation.as_deref().unwrap_or("SUM").parse();
         if aggregation.is_err() {
-            let detail = "only SUM is supported";
-            mistakes.add(
-                &root.field("aggregation"),
-                "aggregation_not_supported",
-                detail,
-            );
+            let detail = "is none of SUM, COUNT, MAX, LATEST and UNIQUE_COUNT";
+            mistakes.add(&root.field("aggregation"), "aggregation_unknown", detail);
         }
+        let property = self.value_property.as_deref();
+        check_property(property, aggregation.ok(), mistakes);
         let (slug, aggregation) = (slug?, aggregation.ok()?);
         Some(Meter {
             id: MeterId::generate(clock.machine_now()),
@@ -156,6 +189,26 @@ impl MeterDocument {
             created_at: clock.business_now(),
             archived_at: None,
         })
+    }
+}
+
+/// Notes a value property that is no path, or that the aggregation lacks or has no use for.
+fn check_property(text: Option<&str>, aggregation: Option<Aggregation>, mistakes: &mut Mistakes) {
+    let place = Place::root().field("valueProperty");
+    match (aggregation, text) {
+        (Some(Aggregation::Max | Aggregation::Latest | Aggregation::UniqueCount), None) => {
+            let detail = "this aggregation needs a valueProperty";
+            mistakes.add(&place, "value_property_missing", detail);
+        }
+        (Some(Aggregation::Count), Some(_)) => {
+            let detail = "COUNT looks at no value";
+            mistakes.add(&place, "value_property_not_used", detail);
+        }
+        (_, Some(text)) if text.parse::<Property>().is_err() => {
+            let detail = format!("{text} is no JSONPath of one place, like $.usage.tokens");
+            mistakes.add(&place, "invalid_value_property", detail);
+        }
+        _ => {}
     }
 }
 

@@ -33,8 +33,12 @@ pub enum NotPeriod {
 }
 
 impl Period {
-    const HOUR: Self = Self::new(0, 0, SECONDS_PER_HOUR);
-    const DAY: Self = Self::new(0, 1, 0);
+    /// An hour.
+    pub const HOUR: Self = Self::new(0, 0, SECONDS_PER_HOUR);
+    /// A day.
+    pub const DAY: Self = Self::new(0, 1, 0);
+    /// A month.
+    pub const MONTH: Self = Self::new(1, 0, 0);
 
     const fn new(months: i64, days: i64, seconds: i64) -> Self {
         Self {

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, State};
 
-use super::{Feature, FeatureDocument, Meter, MeterDocument, store};
+use super::{Feature, FeatureDocument, Meter, MeterDocument, required_meter, store};
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::http::document::{Nothing, Query};
@@ -40,8 +40,9 @@ pub async fn list_meters(
     params(("meter" = String, Path, description = "Its id or slug.")),
     responses((status = 200, description = "The meter.", body = Meter)))]
 pub async fn get_meter(State(app): State<App>, Path(meter): Path<String>) -> Result<Json<Meter>> {
-    let found = store::find_meter(&mut *app.database.read().await?, &meter).await?;
-    found.map(Json).ok_or_else(no_meter)
+    required_meter(&mut *app.database.read().await?, &meter)
+        .await
+        .map(Json)
 }
 
 /// Archives a meter that no feature uses any more; what it counted stays.
@@ -54,9 +55,7 @@ pub async fn archive_meter(
     Post(document, mut call): Post<Nothing>,
 ) -> Result<Answer> {
     document.check(|nothing, _| Some(nothing))?;
-    let meter = store::find_meter(&mut call.tx, &meter)
-        .await?
-        .ok_or_else(no_meter)?;
+    let meter = required_meter(&mut call.tx, &meter).await?;
     if store::is_meter_used(&mut call.tx, &meter.slug).await? {
         let detail = "A feature uses this meter. Archive the feature first.";
         return Err(Error::conflict("meter_in_use", detail));
@@ -134,10 +133,6 @@ pub async fn archive_feature(
         ..feature
     })
     .await
-}
-
-fn no_meter() -> Error {
-    Error::not_found("meter_not_found", "There is no such meter.")
 }
 
 fn no_feature() -> Error {

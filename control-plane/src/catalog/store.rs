@@ -122,6 +122,12 @@ pub(super) async fn all_meters(connection: &mut Connection) -> Result<Vec<Meter>
     rows.into_iter().map(Meter::try_from).collect()
 }
 
+/// Every meter that is not archived.
+pub(crate) async fn meters_in_use(connection: &mut Connection) -> Result<Vec<Meter>> {
+    let meters = all_meters(connection).await?.into_iter();
+    Ok(meters.filter(|meter| meter.archived_at.is_none()).collect())
+}
+
 /// Whether a feature that is not archived uses the meter.
 pub(super) async fn is_meter_used(
     connection: &mut Connection,

@@ -13,8 +13,10 @@ mod store;
 
 use std::time::Duration;
 
+use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
+use tollgate_engine::contract::Script;
 
 pub use document::{KEPT_AFTER_END, access_document, bound, key_document};
 
@@ -27,6 +29,7 @@ use crate::jobs;
 use crate::keys::{self, ApiKey};
 use crate::outbox::{self, Consumer, Message, Topic};
 use crate::subscriptions::{self, Loader, chain};
+use crate::usage;
 use edge::Edge;
 
 /// How long to wait for a document to be written.
@@ -38,11 +41,12 @@ const WRITTEN_POLL: Duration = Duration::from_millis(5);
 pub const PUBLISH: Topic = Topic::new("publish");
 
 /// What changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Changed {
     Chain(SubscriptionId),
     Key(ApiKeyId),
+    Window(SubscriptionId, String),
 }
 
 /// Has a chain's access document written anew, after the change in this transaction.
@@ -78,6 +82,26 @@ pub async fn customer_changed(app: &App, tx: &mut Write, customer: CustomerId) -
 /// When the database refuses.
 pub async fn key_changed(app: &App, tx: &mut Write, key: &ApiKey) -> Result<EventId> {
     enqueue(app, tx, key.chain, Changed::Key(key.id)).await
+}
+
+/// Has Redis told of what the ledger holds of a window beside what was counted there, after the change in this
+/// transaction.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn window_changed(
+    app: &App,
+    tx: &mut Write,
+    chain: SubscriptionId,
+    window: String,
+) -> Result<()> {
+    // While a store is filled it takes nothing: documents do not wait for that.
+    let ordering_key = format!("{chain} {window}");
+    let changed = Changed::Window(chain, window);
+    let now = app.clock.machine_now();
+    outbox::enqueue(tx, PUBLISH, &ordering_key, &changed, now)
+        .await
+        .map(drop)
 }
 
 /// In order for each chain: its access document stands before its first key.
@@ -131,6 +155,26 @@ impl Publisher {
     }
 }
 
+impl Publisher {
+    /// Writes what the ledger holds of a window, once the store is open: what fills it does not know all of it.
+    async fn write_base(&self, chain: SubscriptionId, window: &str) -> anyhow::Result<()> {
+        let state = self.edge.state().await?;
+        let generation = state.generation.context("the store is empty")?;
+        let mut reader = self.app.database.read().await?;
+        let tag = chain::tag_of(&mut reader, chain).await?;
+        let (id, parsed) = (chain.to_string(), window.parse()?);
+        let held = usage::held_beside(&mut reader, &id, &parsed, generation).await?;
+        drop(reader);
+        let (store, tagged) = (self.edge.names().store(), self.edge.names().tagged(tag));
+        let mut base = edge::script(Script::Base, &[&store]);
+        base.arg(generation).arg(tagged).arg(id);
+        base.arg(window).arg(held.milli());
+        let answers = self.edge.run::<i64>(&[base]).await?;
+        ensure!(answers == [1], "the store is not open");
+        Ok(())
+    }
+}
+
 impl Consumer for Publisher {
     const TOPIC: Topic = PUBLISH;
     const JOB: &'static str = "publish";
@@ -160,6 +204,10 @@ impl Consumer for Publisher {
                 let environment = self.app.config.environment;
                 let key = keys::find(&mut reader, id, environment).await?;
                 key.map(|key| self.edge.publish_key(&key))
+            }
+            Changed::Window(chain, window) => {
+                drop(reader);
+                return self.write_base(chain, &window).await;
             }
         };
         drop(reader);

@@ -24,7 +24,7 @@ const CHAINS_PER_PAGE: i64 = 200;
 /// Windows looked at by one run of the trimming.
 const WINDOWS_PER_RUN: i64 = 200;
 /// How long after a window's end its counters stay in Redis at least.
-const KEPT_AFTER_END: Duration = Duration::from_secs(24 * 3_600);
+pub(super) const KEPT_AFTER_END: Duration = Duration::from_secs(24 * 3_600);
 /// When a window that could not be trimmed is tried again.
 const TRIM_AGAIN: Duration = Duration::from_secs(3_600);
 

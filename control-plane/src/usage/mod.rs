@@ -6,6 +6,8 @@
 //! ledger holds is never counted again, whatever Redis forgets.
 
 mod drain;
+pub mod events;
+pub mod query;
 pub mod routes;
 mod store;
 mod windows;
@@ -16,6 +18,7 @@ use tollgate_engine::contract::WindowId;
 use tollgate_engine::units::Units;
 
 pub use drain::Drain;
+pub(crate) use events::held_beside;
 pub(crate) use store::total;
 pub use store::{is_used, last_drain};
 pub(crate) use windows::{mark_rated, total_of};

@@ -225,9 +225,10 @@ pub async fn last_drain(connection: &mut Connection) -> Result<Option<LastDrain>
 /// # Errors
 /// When the database refuses.
 pub async fn is_used(connection: &mut Connection) -> Result<bool, Failure> {
-    let first: Option<String> = sqlx::query_scalar("SELECT chain_id FROM usage_chains LIMIT 1")
-        .fetch_optional(connection)
-        .await?;
+    let first: Option<String> =
+        sqlx::query_scalar("SELECT chain_id FROM usage_chains WHERE workers <> '{}' LIMIT 1")
+            .fetch_optional(connection)
+            .await?;
     Ok(first.is_some())
 }
 

@@ -64,14 +64,31 @@ both_databases! {
             let mistakes = world.post("/v1/meters", &document).await.mistakes();
             assert_eq!(mistakes, pairs([("invalid_key", "$.slug")]), "{slug}");
         }
-        let document = json!({"aggregation": "MAX", "colour": 1, "groupBy": {}});
+        let document = json!({"aggregation": "MEAN", "colour": 1, "groupBy": {}});
         let mistakes = world.post("/v1/meters", &document).await.mistakes();
         assert_eq!(mistakes, pairs([
             ("unknown_field", "$.colour"),
             ("resource_key_empty", "$.slug"),
             ("resource_name_empty", "$.name"),
-            ("aggregation_not_supported", "$.aggregation"),
+            ("aggregation_unknown", "$.aggregation"),
         ]));
+        for (aggregation, property, expected) in [
+            ("SUM", Some("tokens"), Some("invalid_value_property")),
+            ("SUM", Some("$.tokens"), None),
+            ("COUNT", Some("$.tokens"), Some("value_property_not_used")),
+            ("COUNT", None, None),
+            ("MAX", None, Some("value_property_missing")),
+            ("LATEST", Some("$..tokens"), Some("invalid_value_property")),
+            ("UNIQUE_COUNT", Some("$['user'].id"), None),
+        ] {
+            let slug = format!("{}_{}", aggregation.to_lowercase(), expected.is_some());
+            let document = json!({"slug": slug, "name": "x", "aggregation": aggregation, "valueProperty": property});
+            let answer = world.post("/v1/meters", &document).await;
+            match expected {
+                Some(code) => assert_eq!(answer.mistakes(), pairs([(code, "$.valueProperty")])),
+                None => drop(answer.expect(201)),
+            }
+        }
     }
 
     async fn a_metered_features_key_is_its_meters_slug(database: TestDatabase) {

@@ -27,6 +27,7 @@ mod customers;
 mod doctor;
 mod documents;
 mod edge;
+mod events;
 mod grace;
 mod idempotency;
 mod invoices;

@@ -25,11 +25,13 @@ pub enum Script {
     Drained,
     /// Removes a closed window.
     Trim,
+    /// Writes what the ledger holds of one window beside what the store counted.
+    Base,
 }
 
 impl Script {
     /// Every script, for whoever loads them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Enter,
         Self::Settle,
         Self::Publish,
@@ -39,6 +41,7 @@ impl Script {
         Self::Drain,
         Self::Drained,
         Self::Trim,
+        Self::Base,
     ];
 
     /// The Lua text.
@@ -54,6 +57,7 @@ impl Script {
             Self::Drain => include_str!("drain.lua"),
             Self::Drained => include_str!("drained.lua"),
             Self::Trim => include_str!("trim.lua"),
+            Self::Base => include_str!("base.lua"),
         }
     }
 

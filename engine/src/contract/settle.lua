@@ -15,8 +15,8 @@
 -- Answer: {'unready'}, {'unknown'} or
 --         {'ok' | 'again' | 'gap' | 'stale', last number, version, access document or '', key document or '', pause in ms,
 --          then for each window asked about: window, granted, remaining or '', leased to others, used, 1 when others wait}
--- Units are integers of 1/1000. A window's counters in the hash `usage`: b/ base (held by the ledger from earlier
--- generations), c/ consumed, o/ leased out, l/ leased to one worker, h/ consumed by hour and key, n/ late generation,
+-- Units are integers of 1/1000. A window's counters in the hash `usage`: b/ base (held by the ledger, from earlier
+-- generations or events), c/ consumed, o/ leased out, l/ leased to one worker, h/ consumed by hour and key, n/ late generation,
 -- q/ when a worker last had to wait. Granted is b + c + o.
 local prefix, chain, worker, sequence = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
 local lease_ms = tonumber(ARGV[10])
