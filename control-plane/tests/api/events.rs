@@ -308,6 +308,7 @@ both_databases! {
         assert_eq!(worker.settle(&edge, &[Needs(1)]), Granted(Applied, 0, 10, 10));
         assert_eq!(ledger(&edge.world, &chain.id).await, 10);
         // Units that were used under the plan before count under the next.
+        edge.world.clock.advance_business(Duration::from_secs(1));
         let document = json!({"plan": "free"});
         let next = act(&edge.world, &subscription, "change", &document).await.expect(200);
         edge.publish().await;

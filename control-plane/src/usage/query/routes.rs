@@ -34,6 +34,7 @@ pub struct MeterQuery {
     #[param(value_type = Option<BusinessInstant>)]
     to: Option<String>,
     /// `HOUR`, `DAY` or `MONTH`, in UTC; all in one when left out.
+    #[param(inline)]
     window_size: Option<WindowSize>,
     /// Only usage of the subscription with this id or key.
     filter_subscription: Option<String>,
