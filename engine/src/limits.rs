@@ -158,6 +158,8 @@ pub const SETTLES_PER_SECOND_MAX: usize = 2_000;
 
 // Replies of Redis.
 
+/// Longest answer to one call, in bytes; one that is longer is taken for a broken one.
+pub const ANSWER_MAX_BYTES: usize = 32 * 1_024 * 1_024;
 /// Longest line of a reply (a simple string, an error, a length), in bytes.
 pub const REPLY_LINE_MAX_BYTES: usize = 16 * 1_024;
 /// Longest bulk string of a reply, in bytes.
@@ -192,6 +194,12 @@ const _: () = assert!(INSTANCE_MAX_BYTES <= PATH_MAX_BYTES);
 const _: () = assert!(SLUG_MAX_BYTES <= ID_MAX_BYTES);
 // A worst-case cached document arrives in one bulk string.
 const _: () = assert!(REPLY_LINE_MAX_BYTES <= REPLY_BULK_MAX_BYTES);
+const _: () = assert!(REPLY_BULK_MAX_BYTES <= ANSWER_MAX_BYTES);
+// A call may bring every document it asks about, each with more than any header makes of it.
+const _: () = assert!(
+    (SETTLES_PER_CALL_MAX + LOOKUPS_PER_CALL_MAX) * (ENTITLEMENTS_MAX_BYTES + 4_096)
+        <= ANSWER_MAX_BYTES
+);
 const _: () = assert!(LOOKUPS_PER_CALL_MAX <= REPLY_VALUES_MAX);
 // An answer holds four values of each change, and a chain's few.
 const _: () = assert!(4 * CHANGES_PER_CALL_MAX + 16 <= REPLY_VALUES_MAX);

@@ -122,6 +122,7 @@ impl Worker {
             known,
             rules,
             on_unavailable: &policy.on_unavailable,
+            offline_milli: &mut stats.offline_milli,
             wait_until_ms: waiting.arrived_ms + policy.metering.wait_for_units_ms,
             up,
             now_ms: now.monotonic_ms,
@@ -149,9 +150,6 @@ impl Worker {
                 .as_ref()
                 .map(|told| Open::begin(told, waiting.hash)),
         };
-        if !up {
-            stats.offline_milli += ticket.milli();
-        }
         chains.touch(chain_ref, now.monotonic_ms);
         Ok(Verdict::Admit(ticket))
     }

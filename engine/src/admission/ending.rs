@@ -189,8 +189,8 @@ impl Worker {
                 meter: &window.meter,
                 limit: Units::from_milli(window.limit.or(window.included)?)?,
                 remaining: Units::from_milli(window.remaining()?)?,
-                window_seconds: seconds(window.end_ms - window.start_ms),
-                resets_in_seconds: seconds(window.end_ms - business_ms),
+                window_seconds: seconds(window.end_ms.saturating_sub(window.start_ms)),
+                resets_in_seconds: seconds(window.end_ms.saturating_sub(business_ms)),
             })
         })
     }

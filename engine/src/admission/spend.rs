@@ -36,6 +36,8 @@ pub(super) struct Spending<'a> {
     pub(super) known: &'a mut KnownKey,
     pub(super) rules: &'a LeaseRules,
     pub(super) on_unavailable: &'a OnUnavailable,
+    /// Thousandths spent while Redis was away, or would not grant.
+    pub(super) offline_milli: &'a mut u64,
     pub(super) wait_until_ms: u64,
     pub(super) up: bool,
     pub(super) now_ms: u64,
@@ -112,12 +114,12 @@ impl Spending<'_> {
     }
 
     fn quota(&self, window: &Window, limit: u64) -> Refusal {
-        let resets_in_seconds = seconds(window.end_ms - self.business_ms);
+        let resets_in_seconds = seconds(window.end_ms.saturating_sub(self.business_ms));
         Refusal::Quota(QuotaRefusal {
             meter: Rc::clone(&window.meter),
             limit: Units::from_milli(limit).unwrap_or(Units::MAX),
             remaining: Units::from_milli(window.remaining().unwrap_or(0)).unwrap_or(Units::MAX),
-            window_seconds: seconds(window.end_ms - window.start_ms),
+            window_seconds: seconds(window.end_ms.saturating_sub(window.start_ms)),
             resets_in_seconds,
             resets_at_ms: window.end_ms,
             retry_after_seconds: if window.units_may_return() {
@@ -136,6 +138,9 @@ impl Spending<'_> {
             let Some(window) = self.chain.window_mut(*number) else {
                 continue;
             };
+            if !self.up || matches!(source, Source::OfflineHard) {
+                *self.offline_milli += milli;
+            }
             let reservation = match source {
                 Source::Leases => window.reserve(milli, self.now_ms, self.rules),
                 Source::Unleased => window.spend_unleased(milli, self.now_ms),

@@ -1,5 +1,6 @@
 //! The answers to a worker's calls.
 
+use crate::limits::DOUBLE_EXACT;
 use crate::resp::Reply;
 
 /// An answer of Redis that is not what the script answers.
@@ -149,14 +150,14 @@ impl<'a> Entered<'a> {
             "unready" => false,
             _ => return Err(AnswerError::Unexpected),
         };
-        let (node, time_ms) = (fields.text()?, fields.number()?);
+        let (node, time_ms) = (fields.text()?, instant(fields.text()?)?);
         if !ready {
             return Ok(Self::Unready);
         }
         let generation = fields.text()?;
         let offset_ms = match fields.text()? {
             "" => None,
-            offset => Some(parse(offset)?),
+            offset => Some(instant(offset)?),
         };
         let last_change = fields.number()?;
         let mut changes = Vec::new();
@@ -245,8 +246,8 @@ impl<'a> Fields<'a> {
         str::from_utf8(self.bytes()?).map_err(|_| AnswerError::Unexpected)
     }
 
-    fn number<N: std::str::FromStr>(&mut self) -> Result<N, AnswerError> {
-        parse(self.text()?)
+    fn number(&mut self) -> Result<u64, AnswerError> {
+        number(self.text()?)
     }
 
     fn window(&mut self) -> Result<WindowState<'a>, AnswerError> {
@@ -255,7 +256,7 @@ impl<'a> Fields<'a> {
             granted: self.number()?,
             remaining: match self.text()? {
                 "" => None,
-                remaining => Some(parse(remaining)?),
+                remaining => Some(number(remaining)?),
             },
             leased_to_others: self.number()?,
             used: self.number()?,
@@ -264,6 +265,15 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn parse<N: std::str::FromStr>(text: &str) -> Result<N, AnswerError> {
-    text.parse().map_err(|_| AnswerError::Unexpected)
+/// A number as scripts write them. They count in doubles, and what is greater than those tell apart is none of theirs.
+fn number(text: &str) -> Result<u64, AnswerError> {
+    let number = text.parse().ok().filter(|number| *number <= DOUBLE_EXACT);
+    number.ok_or(AnswerError::Unexpected)
+}
+
+/// The same for what may be below zero.
+fn instant(text: &str) -> Result<i64, AnswerError> {
+    let instant: Option<i64> = text.parse().ok();
+    let instant = instant.filter(|instant| instant.unsigned_abs() <= DOUBLE_EXACT);
+    instant.ok_or(AnswerError::Unexpected)
 }

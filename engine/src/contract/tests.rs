@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
+use super::answer::{AnswerError, Entered, Settled};
 use super::*;
+use crate::limits::DOUBLE_EXACT;
+use crate::resp::Reply;
 
 const ACCESS: &str = include_str!("../../tests/golden/contract/access-v1.json");
 const KEY: &str = include_str!("../../tests/golden/contract/key-v1.json");
@@ -71,4 +74,48 @@ fn a_digest_is_forty_hex_digits_of_its_own() {
     digests.sort();
     digests.dedup();
     assert_eq!(digests.len(), Script::ALL.len());
+}
+
+#[cfg_attr(target_arch = "wasm32", wasm_bindgen_test::wasm_bindgen_test)]
+#[cfg_attr(not(target_arch = "wasm32"), test)]
+fn numbers_that_lua_cannot_count_to_are_no_answer() {
+    let reply = |fields: &[&'static str]| {
+        let bulk = |field: &&'static str| Reply::Bulk(field.as_bytes());
+        Reply::Array(fields.iter().map(bulk).collect())
+    };
+    let (most, beyond) = ("9007199254740992", "9007199254740993");
+    assert_eq!(most.parse(), Ok(DOUBLE_EXACT));
+    let enter = |time, last| reply(&["ready", "node", time, "1", "", last]);
+    assert!(Entered::read(&enter("-9007199254740992", most)).is_ok());
+    for (time, last) in [(beyond, "0"), ("-9223372036854775808", "0"), ("0", beyond)] {
+        assert_eq!(
+            Entered::read(&enter(time, last)),
+            Err(AnswerError::Unexpected)
+        );
+    }
+    let batch = |last, granted, used| {
+        reply(&[
+            "ok",
+            last,
+            "1",
+            "",
+            "",
+            "0",
+            "1/calls/0",
+            granted,
+            "",
+            "0",
+            used,
+            "0",
+        ])
+    };
+    assert!(Settled::read(&batch(most, most, most)).is_ok());
+    for (last, granted, used) in [
+        ("18446744073709551615", "0", "0"),
+        ("1", beyond, "0"),
+        ("1", "0", beyond),
+    ] {
+        let answer = batch(last, granted, used);
+        assert_eq!(Settled::read(&answer), Err(AnswerError::Unexpected));
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use crate::limits::TOTAL_MAX_MILLI;
+
 /// Units granted by one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Lease {
@@ -37,8 +39,9 @@ impl Leases {
         valid.map(|lease| lease.milli).sum()
     }
 
-    /// Adds what a call granted.
+    /// Adds what a call granted; no worker holds more than any counter.
     pub(super) fn add(&mut self, sent_ms: u64, milli: u64) {
+        let milli = milli.min(TOTAL_MAX_MILLI.saturating_sub(self.free));
         self.free += milli;
         self.queue.push_back(Lease { sent_ms, milli });
     }

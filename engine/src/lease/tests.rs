@@ -75,6 +75,18 @@ fn a_lease_nobody_spends_is_given_back_in_a_second_and_any_after_its_time() {
 
 #[cfg_attr(target_arch = "wasm32", wasm_bindgen_test::wasm_bindgen_test)]
 #[cfg_attr(not(target_arch = "wasm32"), test)]
+fn no_worker_holds_more_than_any_counter_whatever_it_is_granted() {
+    let mut window = window();
+    for _ in 0..3_000 {
+        grant(&mut window, crate::limits::DOUBLE_EXACT, 0);
+    }
+    assert_eq!(window.held(), Units::MAX.milli());
+    window.reserve(1_000, 0, &RULES);
+    assert_eq!(window.free(), Units::MAX.milli() - 1_000);
+}
+
+#[cfg_attr(target_arch = "wasm32", wasm_bindgen_test::wasm_bindgen_test)]
+#[cfg_attr(not(target_arch = "wasm32"), test)]
 fn with_leases_that_return_none_is_spent_after_its_time() {
     let rules = LeaseRules {
         lost_leases: LostLeases::Return,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::Status;
+use tollgate_engine::limits::ANSWER_MAX_BYTES;
 
 use super::{Map, Refused, abi, header};
 
@@ -43,7 +44,10 @@ pub fn end_of_call(header_count: usize, body_size: usize) -> CallEnd {
     let status = header(Map::CallAnswer, ":status").ok().flatten();
     let status = status.and_then(|text| std::str::from_utf8(&text).ok()?.parse().ok());
     match status {
-        Some(200) if body_size == 0 => CallEnd::Answered(Vec::new()),
+        // What is too long is not taken in, and so ends early.
+        Some(200) if body_size == 0 || body_size > ANSWER_MAX_BYTES => {
+            CallEnd::Answered(Vec::new())
+        }
         Some(200) => abi::buffer(abi::BUFFER_CALL_BODY, 0, body_size)
             .map_or(CallEnd::Lost, CallEnd::Answered),
         Some(status) => CallEnd::Unreachable(status),
