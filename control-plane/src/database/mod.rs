@@ -6,6 +6,7 @@
 //! what holds in the tests on SQLite holds on PostgreSQL. Write transactions must therefore be
 //! short and never wait for anything but the database.
 
+pub mod bulk;
 mod store;
 
 pub use store::{

@@ -1,38 +1,26 @@
 //! Invoices, assembled: what is due becomes lines, and lines become an invoice.
 
 use rust_decimal::Decimal;
-use serde::{Deserialize, Serialize};
 use tollgate_engine::units::Units;
 
+use super::books::Books;
 use super::calendar::Interval;
 use super::charges::{self, FlatCharge, UsageCharge};
+use super::credits::{self, Application, Credit};
 use super::pricing::{self, Cycle, LineId, Rating};
-use super::windows::{self, Rated};
-use super::{
-    Invoice, InvoiceKind, InvoiceStatus, Line, LineKind, Part, Step, credits, late, standing, store,
-};
+use super::windows::Rated;
+use super::{Invoice, InvoiceKind, Line, LineKind, Part, issuing, late};
 use crate::app::App;
 use crate::catalog::currency::Currency;
 use crate::catalog::plans::RateCard;
 use crate::clock::BusinessInstant;
-use crate::database::{Connection, Write};
+use crate::database::Write;
 use crate::error::{Error, Result};
-use crate::ids::InvoiceId;
+use crate::ids::{CustomerId, SubscriptionId};
 use crate::money::Minor;
-use crate::outbox::{self, Topic};
-use crate::payments::grace::FirstPayment;
 use crate::subscriptions::schedule::Term;
 use crate::subscriptions::{Member, Subscription};
-use crate::{publisher, usage};
-
-/// Invoices to bring to Stripe.
-pub(super) const INVOICE: Topic = Topic::new("invoice");
-
-/// The word that an invoice is to be brought to Stripe.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(super) struct ToPush {
-    pub(super) invoice: InvoiceId,
-}
+use crate::usage::Span;
 
 /// A boundary at which something is to be billed.
 #[derive(Clone, Copy, Debug)]
@@ -46,125 +34,178 @@ pub(super) struct Occasion<'a> {
     pub(super) kind: InvoiceKind,
 }
 
+/// An occasion with the windows that are over then.
+#[derive(Debug)]
+pub(super) struct Work<'a> {
+    occasion: Occasion<'a>,
+    usage: Vec<UsageCharge<'a>>,
+}
+
 /// What an invoice is about.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Head<'a> {
-    pub(super) subscription: &'a Subscription,
+pub(super) struct Head {
+    pub(super) customer: CustomerId,
+    pub(super) chain: SubscriptionId,
+    pub(super) subscription: SubscriptionId,
+    pub(super) plan_version: u32,
     pub(super) currency: Currency,
     pub(super) kind: InvoiceKind,
     pub(super) boundary: BusinessInstant,
     pub(super) part: Part,
 }
 
-/// What is to be on an invoice, and what is rated with it.
-#[derive(Debug, Default)]
+/// What is to be on an invoice, and what is noted with it.
+#[derive(Debug)]
 pub(super) struct Draft {
+    pub(super) head: Head,
     pub(super) lines: Vec<Line>,
+    /// What was given back.
+    pub(super) issued: Vec<Credit>,
+    /// What credits pay of the lines.
+    pub(super) applications: Vec<Application>,
     /// Windows that are rated for the first time.
-    rated: Vec<Rated>,
+    pub(super) rated: Vec<Rated>,
     /// Windows that are rated again.
     pub(super) corrected: Vec<Rated>,
+}
+
+impl<'a> Occasion<'a> {
+    /// What there is to do.
+    pub(super) fn prepare(self) -> Work<'a> {
+        let leaving = self.leaving.filter(|_| self.part != Part::Fees);
+        Work {
+            occasion: self,
+            usage: leaving.map_or_else(Vec::new, |leaving| {
+                charges::usage_until(leaving, self.boundary)
+            }),
+        }
+    }
+}
+
+impl<'a> Work<'a> {
+    pub(super) fn customer(&self) -> CustomerId {
+        self.occasion.member.subscription.customer
+    }
+
+    /// How many windows are rated.
+    pub(super) fn windows(&self) -> usize {
+        self.usage.iter().map(|charge| charge.windows.len()).sum()
+    }
+
+    /// The subscription that is cut, of which something may be given back.
+    pub(super) fn cut(&self) -> Option<(&'a Member, BusinessInstant)> {
+        let Occasion { kind, part, .. } = self.occasion;
+        let is_cut = kind == InvoiceKind::Change && part != Part::Arrears;
+        let old = self.occasion.leaving.filter(|_| is_cut)?;
+        Some((old, self.occasion.boundary))
+    }
+
+    /// The windows whose units decide what is due.
+    pub(super) fn spans(&self) -> impl Iterator<Item = Span> {
+        self.usage.iter().flat_map(|charge| {
+            let chain = charge.term.subscription.chain;
+            let own = charge.windows.first().zip(charge.windows.last());
+            let own = own.map(|(first, last)| Span {
+                to: last.end,
+                ..Span::of(chain, &first.id)
+            });
+            let carried = charge.windows.iter().flat_map(|window| &window.carried);
+            own.into_iter()
+                .chain(carried.map(move |window| Span::of(chain, window)))
+        })
+    }
+}
+
+impl Head {
+    pub(super) fn new(
+        member: &Member,
+        kind: InvoiceKind,
+        boundary: BusinessInstant,
+        part: Part,
+    ) -> Self {
+        let subscription = &member.subscription;
+        Self {
+            customer: subscription.customer,
+            chain: subscription.chain,
+            subscription: subscription.id,
+            plan_version: subscription.plan_version,
+            currency: member.plan.currency,
+            kind,
+            boundary,
+            part,
+        }
+    }
+}
+
+impl Draft {
+    pub(super) fn new(head: Head) -> Self {
+        Self {
+            head,
+            lines: Vec::new(),
+            issued: Vec::new(),
+            applications: Vec::new(),
+            rated: Vec::new(),
+            corrected: Vec::new(),
+        }
+    }
+
+    /// What is to be paid.
+    pub(super) fn total(&self) -> Minor {
+        self.lines.iter().map(Line::total).sum()
+    }
 }
 
 /// Bills a boundary: gives the invoice, if anything is due.
 pub(super) async fn assemble(
     app: &App,
     tx: &mut Write,
-    occasion: &Occasion<'_>,
+    occasion: Occasion<'_>,
 ) -> Result<Option<Invoice>> {
+    let work = occasion.prepare();
+    let mut books = Books::default();
+    books.learn(tx, &[&work]).await?;
+    let draft = draft(app, &mut books, &work)?;
+    Ok(issuing::write(app, tx, vec![draft]).await?.pop())
+}
+
+/// What a boundary comes to, by books that have learned of it.
+pub(super) fn draft(app: &App, books: &mut Books, work: &Work<'_>) -> Result<Draft> {
     let Occasion {
-        member, boundary, ..
-    } = *occasion;
-    let mut draft = Draft::default();
-    if occasion.part != Part::Arrears {
-        let left = occasion
-            .leaving
-            .filter(|_| occasion.kind == InvoiceKind::Change);
-        if let Some(old) = left {
-            credits::issue(app, tx, old, boundary, member.subscription.id).await?;
+        member,
+        boundary,
+        part,
+        kind,
+        ..
+    } = work.occasion;
+    let mut draft = Draft::new(Head::new(member, kind, boundary, part));
+    if let Some((old, at)) = work.cut() {
+        draft.issued = credits::owed(app, books, old, at, member.subscription.id)?;
+        for credit in &draft.issued {
+            books.add_credit(credit);
         }
+    }
+    if part != Part::Arrears {
         for charge in charges::fees_from(member, boundary) {
             draft.lines.push(flat_line(member, &charge, LineKind::Fee)?);
         }
     }
-    if let Some(leaving) = occasion.leaving
-        && occasion.part != Part::Fees
+    if let Some(leaving) = work.occasion.leaving
+        && part != Part::Fees
     {
         for charge in charges::arrears_until(leaving, boundary) {
             let line = flat_line(leaving, &charge, LineKind::Arrears)?;
             draft.lines.push(line);
         }
-        for charge in charges::usage_until(leaving, boundary) {
-            rate(tx, leaving, &charge, &mut draft).await?;
+        for charge in &work.usage {
+            rate(books, leaving, charge, &mut draft)?;
         }
-        let (customer, currency) = (member.subscription.customer, member.plan.currency);
-        late::add(tx, customer, currency, &mut draft).await?;
+        late::add(books, &mut draft)?;
     }
-    let head = Head {
-        subscription: &member.subscription,
-        currency: member.plan.currency,
-        kind: occasion.kind,
-        boundary,
-        part: occasion.part,
-    };
-    write(app, tx, &head, draft).await
-}
-
-/// Writes what was rated and, unless there are no lines, the invoice; then it goes to Stripe.
-pub(super) async fn write(
-    app: &App,
-    tx: &mut Write,
-    head: &Head<'_>,
-    mut draft: Draft,
-) -> Result<Option<Invoice>> {
-    for rated in &draft.rated {
-        windows::insert(tx, rated).await?;
-    }
-    for rated in &draft.corrected {
-        windows::update(tx, rated).await?;
-    }
-    if draft.lines.is_empty() {
-        return Ok(None);
-    }
-    let subscription = head.subscription;
-    let lines = &mut draft.lines;
-    let applications = credits::spend(tx, subscription.customer, head.currency, lines).await?;
-    let machine_now = app.clock.machine_now();
-    let invoice = Invoice {
-        id: InvoiceId::generate(machine_now),
-        customer: subscription.customer,
-        chain: subscription.chain,
-        subscription: subscription.id,
-        plan_version: subscription.plan_version,
-        kind: head.kind,
-        boundary: head.boundary,
-        part: head.part,
-        status: InvoiceStatus::Draft,
-        currency: head.currency,
-        total: lines.iter().map(Line::total).sum(),
-        step: Step::Create,
-        attempt: 1,
-        failure: None,
-        stripe_id: None,
-        number: None,
-        hosted_url: None,
-        attempts: 0,
-        due_since: None,
-        created_at: app.clock.business_now(),
-        finalized_at: None,
-        paid_at: None,
-    };
-    store::insert(tx, &invoice, lines).await?;
-    credits::record_applications(tx, &applications).await?;
-    if standing(tx, subscription.chain).await?.first_payment == FirstPayment::ToCome {
-        // The first invoice closes access until it is paid.
-        publisher::chain_changed(app, tx, subscription.chain).await?;
-    }
-    let word = ToPush {
-        invoice: invoice.id,
-    };
-    outbox::enqueue(tx, INVOICE, &invoice.id.to_string(), &word, machine_now).await?;
-    Ok(Some(invoice))
+    let Head {
+        customer, currency, ..
+    } = draft.head;
+    draft.applications = books.spend(customer, currency, &mut draft.lines);
+    Ok(draft)
 }
 
 /// The name of a line, unique for all time; `rest` is the line's id, its part and its correction.
@@ -207,27 +248,20 @@ fn flat_line(member: &Member, charge: &FlatCharge<'_>, kind: LineKind) -> Result
 }
 
 /// Rates windows that are over. Each is noted with what it added to the lines.
-async fn rate(
-    connection: &mut Connection,
-    member: &Member,
-    charge: &UsageCharge<'_>,
-    draft: &mut Draft,
-) -> Result<()> {
+fn rate(books: &Books, member: &Member, charge: &UsageCharge<'_>, draft: &mut Draft) -> Result<()> {
     let UsageCharge {
         term, card, price, ..
     } = charge;
     let (chain, currency) = (member.subscription.chain, member.plan.currency);
-    let chain_name = chain.to_string();
     let mut rating = Rating::new(currency);
     for window in &charge.windows {
         let mut carried = Units::ZERO;
         for earlier in &window.carried {
-            let units = usage::total(&mut *connection, &chain_name, earlier).await?;
-            carried = carried.saturating_add(units);
+            carried = carried.saturating_add(books.units(chain, earlier));
         }
         let cycle = Cycle {
             carried,
-            units: usage::total(&mut *connection, &chain_name, &window.id).await?,
+            units: books.units(chain, &window.id),
             minimum: charges::minimum(price, window),
         };
         draft.rated.push(Rated {

@@ -1,28 +1,31 @@
 //! The job that bills what is due.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
 
-use super::assembly::{self, Occasion};
-use super::charges::next_boundary;
-use super::schedules::{self, Due, Schedule};
-use super::{InvoiceKind, InvoiceStatus, Part, late, store};
+use super::books::Books;
+use super::round::{self, Outcome};
+use super::schedules::{self, Place, Ripe};
+use super::{Invoice, InvoiceStatus, Part, issuing, late, store};
 use crate::app::App;
-use crate::clock::Stopwatch;
-use crate::database::Write;
-use crate::error::Result;
+use crate::clock::{BusinessInstant, Stopwatch};
+use crate::database::{Connection, Write};
+use crate::error::{Error, Result};
 use crate::ids::SubscriptionId;
 use crate::jobs::{Claim, Job};
-use crate::subscriptions::{self, Loader, Member};
-use crate::usage::{self, LastDrain};
+use crate::subscriptions::Loader;
+use crate::usage;
 
-/// Subscriptions looked at in one go.
-const SUBSCRIPTIONS_PER_ROUND: i64 = 100;
+/// Subscriptions billed by one transaction, so that others need not wait for long.
+const SUBSCRIPTIONS_PER_ROUND: i64 = 200;
+/// Customers whose late usage one transaction bills.
+const CUSTOMERS_PER_ROUND: usize = 200;
 /// How often to look for late usage that no other invoice will hold, and to count what is not paid.
 const LATE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Assembles invoices at their boundaries, each in one transaction with its schedule.
+/// Assembles invoices at their boundaries, many in one transaction, each with its schedule.
 #[derive(Debug)]
 pub struct Billing {
     app: App,
@@ -39,35 +42,17 @@ impl Billing {
         }
     }
 
-    /// Bills subscriptions that are due, and says whether that changed anything.
-    ///
-    /// One that cannot be billed does not keep others waiting.
-    async fn round(&self, claim: &Claim) -> anyhow::Result<Progress> {
+    /// Whether anything is due, which needs no writing to see; usage that is waited for is asked for.
+    async fn is_due(&self) -> anyhow::Result<bool> {
         let now = self.app.clock.business_now();
-        let due = {
-            let mut reader = self.app.database.read().await?;
-            let drain = usage::last_drain(&mut reader).await?;
-            if schedules::waits(&mut reader, now, self.app.clock.machine_now(), drain).await? {
-                self.app.drain_wanted.notify_one();
-            }
-            schedules::due(&mut reader, now, drain, SUBSCRIPTIONS_PER_ROUND).await?
-        };
-        let mut progress = Progress::Stuck;
-        for subscription in due {
-            let mut tx = self.app.database.begin_write().await?;
-            match bill(&self.app, &mut tx, subscription).await {
-                Ok(Progress::Made) => {
-                    claim.commit(tx).await?;
-                    progress = Progress::Made;
-                }
-                Ok(Progress::Stuck) => {}
-                Err(error) => {
-                    tracing::error!(%subscription, %error, "cannot be billed");
-                    metrics::counter!("tollgate_billing_failures_total").increment(1);
-                }
-            }
+        let mut reader = self.app.database.read().await?;
+        let drain = usage::last_drain(&mut reader).await?;
+        if schedules::waits(&mut reader, now, self.app.clock.machine_now(), drain).await? {
+            self.app.drain_wanted.notify_one();
         }
-        Ok(progress)
+        let ripe = Ripe::at(now, drain);
+        let first = schedules::due(&mut reader, &ripe, &Place::start(), 1).await?;
+        Ok(!first.is_empty())
     }
 
     /// Bills late usage that no other invoice will hold.
@@ -78,16 +63,9 @@ impl Billing {
         }
         *looked = Some(Stopwatch::start());
         self.measure().await?;
-        loop {
-            let now = self.app.clock.business_now();
-            let due = late::due(&mut *self.app.database.read().await?, now).await?;
-            let Some(customer) = due else {
-                return Ok(());
-            };
-            let mut tx = self.app.database.begin_write().await?;
-            late::bill(&self.app, &mut tx, customer).await?;
-            claim.commit(tx).await?;
-        }
+        let now = self.app.clock.business_now();
+        bill_late(&self.app, now, Authority::Job(claim)).await?;
+        Ok(())
     }
 
     /// Shows how many invoices are at which place on their way.
@@ -113,104 +91,197 @@ impl Job for Billing {
     }
 
     async fn run(&self, claim: &Claim) -> anyhow::Result<()> {
-        while self.round(claim).await? == Progress::Made {}
+        let mut passes = Passes::new(self.app.clone(), None);
+        while self.is_due().await? && passes.pass(Authority::Job(claim), &mut |_| {}).await? {}
         self.bill_late(claim).await
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Progress {
-    Made,
-    Stuck,
+/// By what right something is billed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Authority<'a> {
+    /// By a job's, which another replica may take over.
+    Job(&'a Claim),
+    /// By an operator's. Whoever else bills at the same time finds done what is done.
+    Operator,
 }
 
-/// Bills the next boundary of a subscription, if it still is due, and moves its schedule past it.
-async fn bill(app: &App, tx: &mut Write, id: SubscriptionId) -> Result<Progress> {
-    let Some(mut schedule) = schedules::find(tx, id).await? else {
-        return Ok(Progress::Stuck);
-    };
-    let drain = usage::last_drain(tx).await?;
-    let mut loader = Loader::default();
-    let subscription = subscriptions::required(tx, &id.to_string()).await?;
-    let member = loader.member(tx, subscription).await?;
-    let boundary = next_boundary(&member, schedule.billed);
-    let due = schedule
-        .next
-        .clone()
-        .filter(|due| Some(due.boundary) == boundary);
-    let Some(due) = due else {
-        // Its end was moved meanwhile.
-        schedule.advance(app, &member);
-        schedules::save(tx, &schedule).await?;
-        return Ok(Progress::Made);
-    };
-    let Some(part) = part(app, &due, drain) else {
-        return Ok(Progress::Stuck);
-    };
-    let old = match schedule.changed_from.filter(|_| schedule.billed.is_none()) {
-        None => None,
-        Some(old) => {
-            let old = subscriptions::required(tx, &old.to_string()).await?;
-            Some(loader.member(tx, old).await?)
+impl Authority<'_> {
+    async fn commit(self, tx: Write) -> anyhow::Result<()> {
+        match self {
+            Self::Job(claim) => Ok(claim.commit(tx).await?),
+            Self::Operator => Ok(tx.commit().await?),
         }
-    };
-    let (leaving, kind) = leaving(&schedule, &member, old.as_ref(), &due);
-    if schedules::takes_over(tx, id, due.boundary).await?.is_none() {
-        let occasion = Occasion {
-            member: &member,
-            leaving,
-            boundary: due.boundary,
-            part,
-            kind,
-        };
-        assembly::assemble(app, tx, &occasion).await?;
     }
-    match part {
-        Part::Fees => {
-            tracing::warn!(subscription = %id, boundary = %due.boundary,
-                "fees are billed alone: usage is not known");
+}
+
+/// What one transaction did.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    /// Subscriptions that were moved on.
+    pub(super) subscriptions: usize,
+    /// Those that cannot be billed.
+    pub(super) failed: Vec<SubscriptionId>,
+    pub(super) invoices: Vec<Invoice>,
+}
+
+/// Passes through everything that is due, some subscriptions by each transaction.
+#[derive(Debug)]
+pub(super) struct Passes {
+    app: App,
+    /// Boundaries until then; until now when left out.
+    until: Option<BusinessInstant>,
+    plans: Loader,
+}
+
+impl Passes {
+    pub(super) fn new(app: App, until: Option<BusinessInstant>) -> Self {
+        Self {
+            app,
+            until,
+            plans: Loader::default(),
+        }
+    }
+
+    /// Bills the next boundary of every subscription that is due, and says whether there was any.
+    ///
+    /// One that cannot be billed does not keep others waiting.
+    pub(super) async fn pass(
+        &mut self,
+        by: Authority<'_>,
+        tell: &mut (dyn FnMut(Done) + Send),
+    ) -> anyhow::Result<bool> {
+        let mut moved = false;
+        let mut after = Place::start();
+        let mut one_by_one = 0;
+        loop {
+            let limit = if one_by_one > 0 {
+                1
+            } else {
+                SUBSCRIPTIONS_PER_ROUND
+            };
+            let mut tx = self.app.database.begin_write().await?;
+            match self.round(&mut tx, &after, limit).await {
+                Ok(None) => return Ok(moved),
+                Ok(Some((done, next))) => {
+                    by.commit(tx).await?;
+                    after = next;
+                    moved |= done.subscriptions > 0;
+                    tell(done);
+                }
+                // Which of them the database refuses is seen when each is alone.
+                Err(error) if limit > 1 => {
+                    tracing::warn!(%error, "subscriptions are billed one by one");
+                    one_by_one = SUBSCRIPTIONS_PER_ROUND;
+                    continue;
+                }
+                Err(error) => {
+                    drop(tx);
+                    let Some((place, done)) = self.skip(&after, &error).await? else {
+                        return Ok(moved);
+                    };
+                    after = place;
+                    tell(done);
+                }
+            }
+            one_by_one = (one_by_one - 1).max(0);
+        }
+    }
+
+    /// Bills the first subscriptions that are due after a place, and gives the last one's; none when
+    /// there is none.
+    async fn round(
+        &mut self,
+        tx: &mut Write,
+        after: &Place,
+        limit: i64,
+    ) -> Result<Option<(Done, Place)>> {
+        let ripe = self.ripe(tx).await?;
+        let due = schedules::due(tx, &ripe, after, limit).await?;
+        let places: Vec<_> = due.iter().map(Place::of).collect();
+        if due.is_empty() {
+            return Ok(None);
+        }
+        let mut books = Books::with_plans(std::mem::take(&mut self.plans));
+        let mut all = round::load(tx, books.plans(), due).await?;
+        let outcomes = round::bill(&self.app, tx, &mut books, &ripe, &mut all).await?;
+        self.plans = books.into_plans();
+        let mut last = after.clone();
+        let (mut done, mut drafts, mut moved) = (Done::default(), Vec::new(), Vec::new());
+        for ((outcome, billed), place) in outcomes.into_iter().zip(&all).zip(places) {
+            match outcome {
+                Outcome::Later => break,
+                Outcome::Waits => {}
+                Outcome::Failed(error) => done.fail(billed.schedule.subscription, &error),
+                Outcome::Moved(draft) => {
+                    moved.push(&billed.schedule);
+                    drafts.extend(draft.map(|draft| *draft));
+                }
+            }
+            last = place;
+        }
+        done.subscriptions = moved.len();
+        schedules::save(tx, &moved).await?;
+        for draft in drafts.iter().filter(|draft| draft.head.part == Part::Fees) {
+            let (subscription, boundary) = (draft.head.subscription, draft.head.boundary);
+            tracing::warn!(%subscription, %boundary, "fees are billed alone: usage is not known");
             metrics::counter!("tollgate_invoices_without_usage_total").increment(1);
-            schedule.next = Some(Due {
-                part: Part::Arrears,
-                ..due
-            });
         }
-        Part::All | Part::Arrears => {
-            schedule.billed = Some(due.boundary);
-            schedule.advance(app, &member);
-        }
+        done.invoices = issuing::write(&self.app, tx, drafts).await?;
+        Ok(Some((done, last)))
     }
-    schedules::save(tx, &schedule).await?;
-    Ok(Progress::Made)
+
+    /// Passes over the first subscription after a place, which the database refuses to bill.
+    async fn skip(&self, after: &Place, error: &Error) -> anyhow::Result<Option<(Place, Done)>> {
+        let mut reader = self.app.database.read().await?;
+        let ripe = self.ripe(&mut reader).await?;
+        let due = schedules::due(&mut reader, &ripe, after, 1).await?;
+        let mut done = Done::default();
+        Ok(due.first().map(|schedule| {
+            done.fail(schedule.subscription, error);
+            (Place::of(schedule), done)
+        }))
+    }
+
+    async fn ripe(&self, connection: &mut Connection) -> Result<Ripe> {
+        let drain = usage::last_drain(connection).await?;
+        let ripe = Ripe::at(self.app.clock.business_now(), drain);
+        Ok(Ripe {
+            until: self.until.unwrap_or(ripe.now),
+            ..ripe
+        })
+    }
 }
 
-/// What of a boundary can be billed now, if anything can.
-fn part(app: &App, due: &Due, drain: Option<LastDrain>) -> Option<Part> {
-    let now = app.clock.business_now();
-    if now < due.at {
-        return None;
-    }
-    let waited = due.at.after(schedules::FEES_WAIT) <= now;
-    match (due.part, due.is_closed(drain)) {
-        (part, true) => Some(part),
-        (Part::All, false) if waited => Some(Part::Fees),
-        (Part::All | Part::Fees | Part::Arrears, false) => None,
+impl Done {
+    fn fail(&mut self, subscription: SubscriptionId, error: &Error) {
+        tracing::error!(%subscription, %error, "cannot be billed");
+        metrics::counter!("tollgate_billing_failures_total").increment(1);
+        self.failed.push(subscription);
     }
 }
 
-/// Whose arrears are due, and why there will be an invoice.
-fn leaving<'a>(
-    schedule: &Schedule,
-    member: &'a Member,
-    old: Option<&'a Member>,
-    due: &Due,
-) -> (Option<&'a Member>, InvoiceKind) {
-    match (schedule.billed, old) {
-        (None, Some(old)) => (Some(old), InvoiceKind::Change),
-        (None, None) => (None, InvoiceKind::First),
-        (Some(_), _) if member.subscription.active_to == Some(due.boundary) => {
-            (Some(member), InvoiceKind::Final)
+/// Bills late usage that no other invoice will hold.
+pub(super) async fn bill_late(
+    app: &App,
+    now: BusinessInstant,
+    by: Authority<'_>,
+) -> anyhow::Result<Vec<Invoice>> {
+    let mut billed = Vec::new();
+    loop {
+        let due = late::due(&mut *app.database.read().await?, now).await?;
+        let due: BTreeSet<_> = due.into_iter().take(CUSTOMERS_PER_ROUND).collect();
+        if due.is_empty() {
+            return Ok(billed);
         }
-        (Some(_), _) => (Some(member), InvoiceKind::Recurring),
+        let mut tx = app.database.begin_write().await?;
+        let mut books = Books::default();
+        let drafts = late::drafts(&mut tx, &mut books, &due, now).await?;
+        if drafts.is_empty() {
+            // Another invoice has taken it meanwhile.
+            return Ok(billed);
+        }
+        billed.extend(issuing::write(app, &mut tx, drafts).await?);
+        by.commit(tx).await?;
     }
 }

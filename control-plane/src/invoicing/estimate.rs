@@ -55,7 +55,7 @@ pub async fn estimate(app: &App, tx: &mut Write, new: &Subscription) -> Result<C
             part: Part::All,
             kind: InvoiceKind::Change,
         };
-        invoice = assembly::assemble(app, tx, &occasion).await?;
+        invoice = assembly::assemble(app, tx, occasion).await?;
     }
     let currency = member.plan.currency;
     let (total, lines) = match invoice {

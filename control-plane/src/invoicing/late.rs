@@ -1,61 +1,40 @@
 //! Late usage: units of windows that became known after these were billed.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rust_decimal::Decimal;
 use tollgate_engine::units::Units;
 
 use super::assembly::{self, Draft, Head};
+use super::books::Books;
 use super::calendar::Interval;
 use super::pricing::{self, Cycle, Rating};
 use super::windows::{self, Late, Rated};
 use super::{InvoiceKind, Line, LineKind, Part, charges};
-use crate::app::App;
-use crate::catalog::currency::Currency;
 use crate::clock::BusinessInstant;
-use crate::database::{Connection, Write};
+use crate::database::Connection;
 use crate::error::{Error, Result};
 use crate::ids::CustomerId;
 use crate::money::Minor;
-use crate::subscriptions::{Loader, Member};
+use crate::subscriptions::Member;
 
 /// Late usage that no other invoice will hold goes on one of its own, at most once in so long.
 const BETWEEN_OWN_INVOICES: Duration = Duration::from_secs(24 * 3_600);
 
-/// Adds the late usage of a customer, in one currency, to what is to be billed.
+/// Adds what is late of a draft's customer, in its currency.
 ///
 /// Of each window it is rate(everything) − what was billed of it, in one line that names the period.
-pub(super) async fn add(
-    connection: &mut Connection,
-    customer: CustomerId,
-    currency: Currency,
-    draft: &mut Draft,
-) -> Result<()> {
-    let mut loader = Loader::default();
-    for late in windows::late(connection, customer).await? {
-        let member = member_of(&mut *connection, &mut loader, &late.rated).await?;
-        if member.plan.currency == currency {
-            let (line, rated) = correct(&member, &late)?;
-            draft.lines.extend(line);
-            draft.corrected.push(rated);
-        }
+pub(super) fn add(books: &mut Books, draft: &mut Draft) -> Result<()> {
+    let Head {
+        customer, currency, ..
+    } = draft.head;
+    for (member, late) in books.take_late(customer, currency) {
+        let (line, rated) = correct(&member, &late)?;
+        draft.lines.extend(line);
+        draft.corrected.push(rated);
     }
     Ok(())
-}
-
-/// The subscription that a window is of.
-async fn member_of(
-    connection: &mut Connection,
-    loader: &mut Loader,
-    rated: &Rated,
-) -> Result<Member> {
-    let ever = BusinessInstant::from_unix_ms(i64::MIN);
-    let chain = loader.chain(connection, rated.chain, ever).await?;
-    let members = chain.into_iter().flat_map(|chain| chain.members);
-    let mut members = members.filter(|member| member.subscription.epoch == rated.window.epoch);
-    members
-        .next()
-        .ok_or_else(|| Error::internal(anyhow::anyhow!("window {} of nobody", rated.window)))
 }
 
 /// The line for what is late, if it comes to anything, and the window as it is rated then.
@@ -131,34 +110,35 @@ pub(super) async fn first_due(connection: &mut Connection) -> Result<Option<Busi
     Ok(alone.into_iter().map(|(_, at)| at).min())
 }
 
-/// A customer whose late usage is to go on an invoice of its own at `now`.
+/// Customers whose late usage is to go on an invoice of its own at `now`.
 pub(super) async fn due(
     connection: &mut Connection,
     now: BusinessInstant,
-) -> Result<Option<CustomerId>> {
-    let mut alone = alone(connection).await?.into_iter();
-    Ok(alone
-        .find(|(_, at)| *at <= now)
-        .map(|(customer, _)| customer))
+) -> Result<BTreeSet<CustomerId>> {
+    let alone = alone(connection).await?.into_iter();
+    let due = alone.filter(|(_, at)| *at <= now);
+    Ok(due.map(|(customer, _)| customer).collect())
 }
 
-/// Bills the late usage of a customer alone.
-pub(super) async fn bill(app: &App, tx: &mut Write, customer: CustomerId) -> Result<()> {
-    let now = app.clock.business_now();
-    let Some(last) = windows::late(tx, customer).await?.pop() else {
-        return Ok(());
-    };
-    let member = member_of(tx, &mut Loader::default(), &last.rated).await?;
-    let mut draft = Draft::default();
-    add(tx, customer, member.plan.currency, &mut draft).await?;
-    let head = Head {
-        subscription: &member.subscription,
-        currency: member.plan.currency,
-        kind: InvoiceKind::Late,
-        boundary: now,
-        part: Part::Arrears,
-    };
-    assembly::write(app, tx, &head, draft).await.map(drop)
+/// What is late of customers, in one currency of each.
+pub(super) async fn drafts(
+    connection: &mut Connection,
+    books: &mut Books,
+    customers: &BTreeSet<CustomerId>,
+    boundary: BusinessInstant,
+) -> Result<Vec<Draft>> {
+    books.learn_customers(connection, customers).await?;
+    let mut drafts = Vec::new();
+    for customer in customers {
+        let Some(member) = books.late_member(*customer) else {
+            continue;
+        };
+        let head = Head::new(member, InvoiceKind::Late, boundary, Part::Arrears);
+        let mut draft = Draft::new(head);
+        add(books, &mut draft)?;
+        drafts.push(draft);
+    }
+    Ok(drafts)
 }
 
 #[cfg(test)]

@@ -7,14 +7,17 @@
 
 mod assembly;
 pub mod billing;
+mod books;
 pub mod calendar;
 mod charges;
 mod credits;
 mod estimate;
+mod issuing;
 mod late;
 pub mod pricing;
 pub mod proration;
 pub mod pusher;
+mod round;
 pub mod routes;
 mod schedules;
 mod state;

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, ensure};
 
-use super::assembly::{INVOICE, ToPush, plain};
+use super::assembly::plain;
+use super::issuing::{INVOICE, ToPush};
 use super::{Invoice, InvoiceKind, InvoiceStatus, Line, Step, state, store};
 use crate::app::App;
 use crate::database::Write;

@@ -156,7 +156,9 @@ async fn give_back(app: &App, tx: &mut Write, paid: &Invoice) -> Result<()> {
     let Some(end) = subscription.active_to else {
         return Ok(());
     };
-    let Some(cause) = schedules::takes_over(tx, subscription.id, end).await? else {
+    let taken_over = schedules::taken_over(tx, &[subscription.id]).await?;
+    let cause = taken_over.into_iter().find(|(_, at, _)| *at == end);
+    let Some((_, _, cause)) = cause else {
         return Ok(());
     };
     // Before the change is billed there is nothing to make up for.

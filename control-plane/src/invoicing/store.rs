@@ -1,11 +1,15 @@
 //! Invoices and their lines in the database.
 
+use std::collections::HashSet;
+
 use rust_decimal::Decimal;
 
 use super::calendar::Interval;
+use super::credits::CutFee;
 use super::{Invoice, InvoiceKind, InvoiceStatus, Line, LineKind, Part, Step};
 use crate::clock::BusinessInstant;
 use crate::database::Connection;
+use crate::database::bulk::{self, Cell};
 use crate::error::{Error, Result};
 use crate::http::page::Slice;
 use crate::ids::{InvoiceId, SubscriptionId};
@@ -85,6 +89,14 @@ struct LineRow {
     credit: i64,
 }
 
+#[derive(sqlx::FromRow)]
+struct FeeRow {
+    #[sqlx(flatten)]
+    line: LineRow,
+    status: String,
+    credited: i64,
+}
+
 impl TryFrom<LineRow> for Line {
     type Error = Error;
 
@@ -109,72 +121,77 @@ impl TryFrom<LineRow> for Line {
     }
 }
 
-/// Writes a new invoice with its lines.
+/// Writes new invoices with their lines.
 pub(super) async fn insert(
     connection: &mut Connection,
-    invoice: &Invoice,
-    lines: &[Line],
+    invoices: &[(&Invoice, &[Line])],
 ) -> Result<()> {
-    sqlx::query(
+    let heads: Vec<_> = invoices.iter().map(|(invoice, _)| head(invoice)).collect();
+    bulk::insert(
+        &mut *connection,
         "INSERT INTO invoices
              (id, customer_id, chain_id, subscription_id, plan_version, kind, boundary_ms, part,
-              status, currency, total, step, attempt, attempts, created_at_ms)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+              status, currency, total, step, attempt, attempts, created_at_ms)",
+        &heads,
+        "",
     )
-    .bind(invoice.id.to_string())
-    .bind(invoice.customer.to_string())
-    .bind(invoice.chain.to_string())
-    .bind(invoice.subscription.to_string())
-    .bind(i64::from(invoice.plan_version))
-    .bind(invoice.kind.name())
-    .bind(invoice.boundary.unix_ms())
-    .bind(invoice.part.name())
-    .bind(invoice.status.name())
-    .bind(invoice.currency.code())
-    .bind(invoice.total.get())
-    .bind(invoice.step.name())
-    .bind(i64::from(invoice.attempt))
-    .bind(i64::from(invoice.attempts))
-    .bind(invoice.created_at.unix_ms())
-    .execute(&mut *connection)
     .await?;
-    for (position, line) in (0_i64..).zip(lines) {
-        insert_line(&mut *connection, invoice.id, position, line).await?;
-    }
-    Ok(())
-}
-
-async fn insert_line(
-    connection: &mut Connection,
-    invoice: InvoiceId,
-    position: i64,
-    line: &Line,
-) -> Result<()> {
-    sqlx::query(
+    let lines = invoices.iter().flat_map(|(invoice, lines)| {
+        let lines = (0..).zip(*lines);
+        lines.map(|(position, line)| line_row(invoice.id, position, line))
+    });
+    let lines: Vec<_> = lines.collect();
+    bulk::insert(
+        connection,
         "INSERT INTO invoice_lines
              (identity, invoice_id, position, kind, subscription_id, rate_card, description,
               period_start_ms, period_end_ms, quantity, unit_amount, amount, discount, credit,
-              total)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+              total)",
+        &lines,
+        "",
     )
-    .bind(&line.identity)
-    .bind(invoice.to_string())
-    .bind(position)
-    .bind(line.kind.name())
-    .bind(line.subscription.to_string())
-    .bind(line.rate_card.as_str())
-    .bind(&line.description)
-    .bind(line.period.start.unix_ms())
-    .bind(line.period.end.unix_ms())
-    .bind(line.quantity.to_string())
-    .bind(line.unit_amount.map(|amount| amount.to_string()))
-    .bind(line.amount.get())
-    .bind(line.discount.get())
-    .bind(line.credit.get())
-    .bind(line.total().get())
-    .execute(connection)
     .await?;
     Ok(())
+}
+
+fn head(invoice: &Invoice) -> [Cell; 15] {
+    [
+        invoice.id.to_string().into(),
+        invoice.customer.to_string().into(),
+        invoice.chain.to_string().into(),
+        invoice.subscription.to_string().into(),
+        i64::from(invoice.plan_version).into(),
+        invoice.kind.name().into(),
+        invoice.boundary.unix_ms().into(),
+        invoice.part.name().into(),
+        invoice.status.name().into(),
+        invoice.currency.code().into(),
+        invoice.total.get().into(),
+        invoice.step.name().into(),
+        i64::from(invoice.attempt).into(),
+        i64::from(invoice.attempts).into(),
+        invoice.created_at.unix_ms().into(),
+    ]
+}
+
+fn line_row(invoice: InvoiceId, position: i64, line: &Line) -> [Cell; 15] {
+    [
+        line.identity.as_str().into(),
+        invoice.to_string().into(),
+        position.into(),
+        line.kind.name().into(),
+        line.subscription.to_string().into(),
+        line.rate_card.as_str().into(),
+        line.description.as_str().into(),
+        line.period.start.unix_ms().into(),
+        line.period.end.unix_ms().into(),
+        line.quantity.to_string().into(),
+        line.unit_amount.map(|amount| amount.to_string()).into(),
+        line.amount.get().into(),
+        line.discount.get().into(),
+        line.credit.get().into(),
+        line.total().get().into(),
+    ]
 }
 
 /// Writes everything of an invoice that Stripe has a say in.
@@ -245,32 +262,59 @@ pub(super) async fn lines(connection: &mut Connection, invoice: InvoiceId) -> Re
     rows.into_iter().map(Line::try_from).collect()
 }
 
-/// Fees of a subscription for periods that `at` is in, each with the status of its invoice.
+/// Fees of subscriptions for periods that an instant is in, with the status of their invoices and what
+/// was given back of them.
 pub(super) async fn fees_at(
     connection: &mut Connection,
-    subscription: SubscriptionId,
-    at: BusinessInstant,
-) -> Result<Vec<(Line, InvoiceStatus)>> {
-    let statuses: Vec<(String, String)> = sqlx::query_as(
-        "SELECT identity, status FROM invoice_lines
-         JOIN invoices ON invoices.id = invoice_lines.invoice_id
-         WHERE invoice_lines.subscription_id = $1 AND invoice_lines.kind = 'fee'
-             AND period_start_ms <= $2 AND period_end_ms > $2
-         ORDER BY identity",
+    cuts: &[(SubscriptionId, BusinessInstant)],
+) -> Result<Vec<CutFee>> {
+    let wanted: Vec<[Cell; 2]> = cuts
+        .iter()
+        .map(|(subscription, at)| [subscription.to_string().into(), at.unix_ms().into()])
+        .collect();
+    let rows: Vec<FeeRow> = bulk::fetch(
+        connection,
+        "WITH wanted (id, at_ms) AS (",
+        &wanted,
+        ") SELECT invoice_lines.*, invoices.status,
+             (SELECT CAST(COALESCE(SUM(credits.amount), 0) AS BIGINT) FROM credits
+              WHERE credits.source = invoice_lines.identity) AS credited
+         FROM wanted CROSS JOIN invoice_lines CROSS JOIN invoices
+         WHERE invoice_lines.subscription_id = wanted.id AND invoice_lines.kind = 'fee'
+             AND invoice_lines.period_start_ms <= wanted.at_ms
+             AND invoice_lines.period_end_ms > wanted.at_ms
+             AND invoices.id = invoice_lines.invoice_id
+         ORDER BY invoice_lines.identity",
     )
-    .bind(subscription.to_string())
-    .bind(at.unix_ms())
-    .fetch_all(&mut *connection)
     .await?;
-    let mut fees = Vec::with_capacity(statuses.len());
-    for (identity, status) in statuses {
-        let row: LineRow = sqlx::query_as("SELECT * FROM invoice_lines WHERE identity = $1")
-            .bind(identity)
-            .fetch_one(&mut *connection)
-            .await?;
-        fees.push((row.try_into()?, InvoiceStatus::named(&status)?));
-    }
-    Ok(fees)
+    let fees = rows.into_iter().map(|row| {
+        Ok(CutFee {
+            line: row.line.try_into()?,
+            status: InvoiceStatus::named(&row.status)?,
+            credited: Minor::new(row.credited),
+        })
+    });
+    fees.collect()
+}
+
+/// Of these chains those of which an invoice with an amount, in money or in credit, was paid.
+pub(super) async fn paying(
+    connection: &mut Connection,
+    chains: &[SubscriptionId],
+) -> Result<HashSet<SubscriptionId>> {
+    let wanted: Vec<[Cell; 1]> = chains.iter().map(|id| [id.to_string().into()]).collect();
+    let rows: Vec<(String,)> = bulk::fetch(
+        connection,
+        "WITH wanted (id) AS (",
+        &wanted,
+        ") SELECT id FROM wanted WHERE EXISTS (
+             SELECT 1 FROM invoices WHERE chain_id = wanted.id AND status = 'paid'
+                 AND (total > 0 OR EXISTS (SELECT 1 FROM invoice_lines
+                     WHERE invoice_id = invoices.id AND credit > 0)))",
+    )
+    .await?;
+    let ids = rows.iter().map(|(id,)| id.parse().map_err(Error::internal));
+    ids.collect()
 }
 
 /// By status, the first due instant of the invoices of a chain with an amount, in money or in credit; but of those of one

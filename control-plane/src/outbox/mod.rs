@@ -72,6 +72,24 @@ pub struct Message {
 }
 
 impl Message {
+    /// An effect that is not written down yet.
+    ///
+    /// # Errors
+    /// When the payload is no document.
+    pub fn new(
+        ordering_key: String,
+        payload: &impl Serialize,
+        now: MachineInstant,
+    ) -> Result<Self> {
+        Ok(Self {
+            id: EventId::generate(now),
+            ordering_key,
+            attempts: 0,
+            enqueued_at: now,
+            payload: serde_json::to_string(payload).map_err(Error::internal)?,
+        })
+    }
+
     /// What was enqueued.
     ///
     /// # Errors
@@ -92,16 +110,20 @@ pub async fn enqueue(
     payload: &impl Serialize,
     now: MachineInstant,
 ) -> Result<EventId> {
-    let message = Message {
-        id: EventId::generate(now),
-        ordering_key: ordering_key.to_owned(),
-        attempts: 0,
-        enqueued_at: now,
-        payload: serde_json::to_string(payload).map_err(Error::internal)?,
-    };
-    store::insert(tx, topic, &message).await?;
+    let message = Message::new(ordering_key.to_owned(), payload, now)?;
+    let id = message.id;
+    enqueue_all(tx, topic, &[message]).await?;
+    Ok(id)
+}
+
+/// Writes effects of one topic down, in order.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn enqueue_all(tx: &mut Write, topic: Topic, messages: &[Message]) -> Result<()> {
+    store::insert(tx, topic, messages).await?;
     tx.wake_outbox();
-    Ok(message.id)
+    Ok(())
 }
 
 /// Whether a message is not carried out yet.

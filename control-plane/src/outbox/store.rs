@@ -2,6 +2,7 @@
 
 use super::{Message, Topic};
 use crate::clock::MachineInstant;
+use crate::database::bulk::{self, Cell};
 use crate::database::{Connection, Failure};
 use crate::error::{Error, Result};
 use crate::ids::EventId;
@@ -29,32 +30,48 @@ impl TryFrom<Row> for Message {
     }
 }
 
+/// Writes messages with the next numbers, in order.
 pub(super) async fn insert(
     connection: &mut Connection,
     topic: Topic,
-    message: &Message,
-) -> Result<(), Failure> {
-    let sequence: i64 = sqlx::query_scalar(
-        "INSERT INTO sequences (name, value) VALUES ('outbox', 1)
-         ON CONFLICT (name) DO UPDATE SET value = sequences.value + 1
+    messages: &[Message],
+) -> Result<()> {
+    let count = i64::try_from(messages.len()).map_err(Error::internal)?;
+    if count == 0 {
+        return Ok(());
+    }
+    let last: i64 = sqlx::query_scalar(
+        "INSERT INTO sequences (name, value) VALUES ('outbox', $1)
+         ON CONFLICT (name) DO UPDATE SET value = sequences.value + excluded.value
          RETURNING value",
     )
+    .bind(count)
     .fetch_one(&mut *connection)
     .await?;
-    sqlx::query(
+    let rows: Vec<[Cell; 8]> = (last - count + 1..)
+        .zip(messages)
+        .map(|(sequence, message)| {
+            [
+                message.id.to_string().into(),
+                topic.0.into(),
+                message.ordering_key.as_str().into(),
+                sequence.into(),
+                message.payload.as_str().into(),
+                message.enqueued_at.unix_ms().into(),
+                0.into(),
+                0.into(),
+            ]
+        })
+        .collect();
+    bulk::insert(
+        connection,
         "INSERT INTO outbox (id, topic, ordering_key, sequence, payload, enqueued_at_ms,
-             attempts, next_attempt_ms)
-         VALUES ($1, $2, $3, $4, $5, $6, 0, 0)",
+             attempts, next_attempt_ms)",
+        &rows,
+        "",
     )
-    .bind(message.id.to_string())
-    .bind(topic.0)
-    .bind(&message.ordering_key)
-    .bind(sequence)
-    .bind(&message.payload)
-    .bind(message.enqueued_at.unix_ms())
-    .execute(connection)
-    .await
-    .map(drop)
+    .await?;
+    Ok(())
 }
 
 /// The oldest message of each ordering key, when it is due, oldest first.

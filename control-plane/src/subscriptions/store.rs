@@ -2,6 +2,7 @@
 
 use super::{Anchor, Begin, Start, Subscription};
 use crate::clock::BusinessInstant;
+use crate::database::bulk::{self, Cell};
 use crate::database::{Connection, Failure, is_unique_violation};
 use crate::error::{Error, Result};
 use crate::http::page::Slice;
@@ -155,6 +156,40 @@ pub async fn find(connection: &mut Connection, id_or_key: &str) -> Result<Option
             .fetch_optional(connection)
             .await?;
     row.map(Subscription::try_from).transpose()
+}
+
+/// The subscriptions with these ids, in no order.
+pub(super) async fn of_ids(
+    connection: &mut Connection,
+    ids: &[SubscriptionId],
+) -> Result<Vec<Subscription>> {
+    let wanted: Vec<[Cell; 1]> = ids.iter().map(|id| [id.to_string().into()]).collect();
+    let rows: Vec<Row> = bulk::fetch(
+        connection,
+        "WITH wanted (id) AS (",
+        &wanted,
+        ") SELECT subscriptions.* FROM wanted CROSS JOIN subscriptions
+         WHERE subscriptions.id = wanted.id",
+    )
+    .await?;
+    rows.into_iter().map(Subscription::try_from).collect()
+}
+
+/// The subscriptions of these chains, in no order.
+pub(super) async fn of_chain_ids(
+    connection: &mut Connection,
+    chains: &[SubscriptionId],
+) -> Result<Vec<Subscription>> {
+    let wanted: Vec<[Cell; 1]> = chains.iter().map(|id| [id.to_string().into()]).collect();
+    let rows: Vec<Row> = bulk::fetch(
+        connection,
+        "WITH wanted (id) AS (",
+        &wanted,
+        ") SELECT subscriptions.* FROM wanted CROSS JOIN subscriptions
+         WHERE subscriptions.chain_id = wanted.id",
+    )
+    .await?;
+    rows.into_iter().map(Subscription::try_from).collect()
 }
 
 /// A customer's subscriptions that have not ended, the oldest first.

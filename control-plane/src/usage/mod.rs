@@ -19,9 +19,8 @@ use tollgate_engine::units::Units;
 
 pub use drain::Drain;
 pub(crate) use events::held_beside;
-pub(crate) use store::total;
 pub use store::{is_used, last_drain};
-pub(crate) use windows::{mark_rated, total_of};
+pub(crate) use windows::{Mark, Span, mark_rated, totals};
 
 use crate::clock::{BusinessInstant, MachineInstant};
 

@@ -170,7 +170,7 @@ fn read_workers(text: &str) -> Result<Workers> {
 }
 
 /// The units of a window, of every generation; zero for one that was not used.
-pub(crate) async fn total(
+pub(super) async fn total(
     connection: &mut Connection,
     chain: &str,
     window: &WindowId,
@@ -376,7 +376,7 @@ pub(super) async fn set_trimmed(
     .map(drop)
 }
 
-fn window_id(epoch: i64, meter: String, start_ms: i64) -> Result<WindowId> {
+pub(super) fn window_id(epoch: i64, meter: String, start_ms: i64) -> Result<WindowId> {
     Ok(WindowId {
         epoch: u32::try_from(epoch).map_err(Error::internal)?,
         meter,

@@ -2,12 +2,14 @@
 
 mod store;
 
+use tollgate_engine::slug::Slug;
 use tollgate_engine::units::Units;
 
+use super::books::Books;
 use super::calendar::Interval;
 use super::charges;
 use super::proration::{self, Consumption, Fee};
-use super::{InvoiceStatus, Line, LineKind, store as invoices};
+use super::{InvoiceStatus, Line, LineKind};
 use crate::app::App;
 use crate::catalog::currency::Currency;
 use crate::catalog::plans::Entitlement;
@@ -17,22 +19,30 @@ use crate::error::{Error, Result};
 use crate::ids::{CreditId, CustomerId, SubscriptionId};
 use crate::money::Minor;
 use crate::subscriptions::{Member, Subscription};
-use crate::usage;
+use crate::usage::Span;
 
-pub(super) use store::{issued_because, record_applications};
+pub(super) use store::{insert, issued_because, record_applications, remaining};
 
 /// What was given back of one fee.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Credit {
-    id: CreditId,
-    customer: CustomerId,
-    currency: Currency,
+pub(super) struct Credit {
+    pub(super) id: CreditId,
+    pub(super) customer: CustomerId,
+    pub(super) currency: Currency,
     /// Identity of the fee's line.
     source: String,
     /// The subscription that took over.
     cause: SubscriptionId,
-    amount: Minor,
+    pub(super) amount: Minor,
     created_at: BusinessInstant,
+}
+
+/// What is left of a credit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Left {
+    pub(super) credit: CreditId,
+    pub(super) currency: Currency,
+    pub(super) amount: Minor,
 }
 
 /// A part of a credit that pays a part of a line.
@@ -43,9 +53,15 @@ pub(super) struct Application {
     amount: Minor,
 }
 
+/// A fee for a period that is cut, with what was given back of it before.
+#[derive(Clone, Debug)]
+pub(super) struct CutFee {
+    pub(super) line: Line,
+    pub(super) status: InvoiceStatus,
+    pub(super) credited: Minor,
+}
+
 /// Gives back what is left at `at` of the fees that were paid for `old`, which `cause` took over from.
-///
-/// A fee that is not paid yet counts nothing: what is left of it is given back once it is.
 pub(super) async fn issue(
     app: &App,
     tx: &mut Write,
@@ -53,46 +69,60 @@ pub(super) async fn issue(
     at: BusinessInstant,
     cause: SubscriptionId,
 ) -> Result<()> {
-    let subscription = &old.subscription;
-    let currency = old.plan.currency;
-    for (line, status) in invoices::fees_at(tx, subscription.id, at).await? {
-        if status != InvoiceStatus::Paid {
+    let mut books = Books::default();
+    books.learn_cut(tx, &[(old, at)]).await?;
+    let issued = owed(app, &books, old, at, cause)?;
+    insert(tx, &issued.iter().collect::<Vec<_>>()).await
+}
+
+/// What is left at `at` of the fees that were paid for `old`, which `cause` took over from.
+///
+/// A fee that is not paid yet counts nothing: what is left of it is given back once it is.
+pub(super) fn owed(
+    app: &App,
+    books: &Books,
+    old: &Member,
+    at: BusinessInstant,
+    cause: SubscriptionId,
+) -> Result<Vec<Credit>> {
+    let mut credits = Vec::new();
+    for cut in books.cut_fees(old.subscription.id) {
+        if cut.status != InvoiceStatus::Paid {
             continue;
         }
         let fee = Fee {
-            paid: line.price(),
-            currency,
-            period: line.period,
-            credited: store::issued(tx, &line.identity).await?,
+            paid: cut.line.price(),
+            currency: old.plan.currency,
+            period: cut.line.period,
+            credited: cut.credited,
         };
-        let consumption = consumption(tx, old, line.period, at).await?;
+        let consumption = consumption(books, old, cut.line.period, at);
         let amount = proration::credit(&fee, at, old.plan.proration, &consumption)
             .map_err(Error::internal)?;
         if amount.is_zero() {
             continue;
         }
-        let credit = Credit {
+        credits.push(Credit {
             id: CreditId::generate(app.clock.machine_now()),
-            customer: subscription.customer,
-            currency,
-            source: line.identity,
+            customer: old.subscription.customer,
+            currency: fee.currency,
+            source: cut.line.identity.clone(),
             cause,
             amount,
             created_at: app.clock.business_now(),
-        };
-        store::insert(tx, &credit).await?;
+        });
     }
-    Ok(())
+    Ok(credits)
 }
 
 /// Of each metered entitlement: what was consumed of the windows that began in a fee's period until
 /// `at`, and the quotas of all windows that begin in it.
-async fn consumption(
-    connection: &mut Connection,
+fn consumption(
+    books: &Books,
     old: &Member,
     period: Interval,
     at: BusinessInstant,
-) -> Result<Vec<Consumption>> {
+) -> Vec<Consumption> {
     // As if it went on: windows that would have begun later count, too.
     let whole = Member {
         subscription: Subscription {
@@ -102,10 +132,8 @@ async fn consumption(
         plan: old.plan.clone(),
     };
     let Some(term) = whole.term_at(period.start) else {
-        return Ok(Vec::new());
+        return Vec::new();
     };
-    let (chain, epoch) = (old.subscription.chain, old.subscription.epoch);
-    let until = Interval { end: at, ..period };
     let mut meters = Vec::new();
     for (meter, entitlement) in term.entitlements() {
         let Entitlement::Metered {
@@ -122,39 +150,53 @@ async fn consumption(
             .filter(|window| period.start <= window.start);
         let quota = windows.map(|window| window.share_of(*issued));
         let quota = quota.fold(Units::ZERO, Units::saturating_add);
-        let consumed = usage::total_of(&mut *connection, chain, epoch, meter, until).await?;
+        let consumed = books.units_within(&consumed_span(old, meter, period, at));
         meters.push(Consumption { consumed, quota });
     }
-    Ok(meters)
+    meters
 }
 
-/// Has the customer's credits pay what they can of the fees among `lines`, older credits and earlier
-/// lines first.
-pub(super) async fn spend(
-    connection: &mut Connection,
-    customer: CustomerId,
-    currency: Currency,
-    lines: &mut [Line],
-) -> Result<Vec<Application>> {
-    let mut left = store::remaining(connection, customer, currency).await?;
+/// The windows of a meter that began in a fee's period until `at`.
+fn consumed_span(old: &Member, meter: &Slug, period: Interval, at: BusinessInstant) -> Span {
+    Span {
+        chain: old.subscription.chain,
+        epoch: old.subscription.epoch,
+        meter: meter.to_string(),
+        from: period.start,
+        to: at,
+    }
+}
+
+/// Everything that decides how much of a fee's period was consumed until `at`.
+pub(super) fn consumed_spans(old: &Member, fee: &CutFee, at: BusinessInstant) -> Vec<Span> {
+    let period = fee.line.period;
+    let cards = old.plan.phases.iter().flat_map(|phase| &phase.rate_cards);
+    let grants = cards.filter_map(|card| card.feature.as_ref());
+    grants
+        .map(|grant| consumed_span(old, &grant.feature, period, at))
+        .collect()
+}
+
+/// Has credits pay what they can of the fees among `lines`, older credits and earlier lines first.
+pub(super) fn spend(left: &mut [Left], currency: Currency, lines: &mut [Line]) -> Vec<Application> {
     let mut applications = Vec::new();
     let fees = lines.iter_mut().filter(|line| line.kind == LineKind::Fee);
     for line in fees {
-        for (credit, remaining) in &mut left {
-            let amount = line.total().min(*remaining);
+        for left in left.iter_mut().filter(|left| left.currency == currency) {
+            let amount = line.total().min(left.amount);
             if amount.is_zero() {
                 continue;
             }
-            *remaining -= amount;
+            left.amount -= amount;
             line.credit += amount;
             applications.push(Application {
-                credit: *credit,
+                credit: left.credit,
                 line: line.identity.clone(),
                 amount,
             });
         }
     }
-    Ok(applications)
+    applications
 }
 
 /// Has credits expire that the customer left unused for 12 months after the last subscription's end.

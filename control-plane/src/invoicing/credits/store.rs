@@ -1,41 +1,41 @@
 //! Credits and what they paid, in the database.
 
-use super::{Application, Credit};
-use crate::catalog::currency::Currency;
+use super::{Application, Credit, Left};
 use crate::clock::BusinessInstant;
 use crate::database::Connection;
+use crate::database::bulk::{self, Cell};
 use crate::error::{Error, Result};
-use crate::ids::{CreditId, CustomerId, SubscriptionId};
+use crate::ids::{CustomerId, SubscriptionId};
 use crate::money::Minor;
 use crate::subscriptions::Subscription;
 
-/// Writes a credit, unless this fee was given back for this reason before.
-pub(super) async fn insert(connection: &mut Connection, credit: &Credit) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO credits (id, customer_id, currency, source, cause, amount, created_at_ms)
-         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (source, cause) DO NOTHING",
+/// Writes credits, but those of which the fee was given back for this reason before.
+pub(in crate::invoicing) async fn insert(
+    connection: &mut Connection,
+    credits: &[&Credit],
+) -> Result<()> {
+    let rows: Vec<[Cell; 7]> = credits
+        .iter()
+        .map(|credit| {
+            [
+                credit.id.to_string().into(),
+                credit.customer.to_string().into(),
+                credit.currency.code().into(),
+                credit.source.as_str().into(),
+                credit.cause.to_string().into(),
+                credit.amount.get().into(),
+                credit.created_at.unix_ms().into(),
+            ]
+        })
+        .collect();
+    bulk::insert(
+        connection,
+        "INSERT INTO credits (id, customer_id, currency, source, cause, amount, created_at_ms)",
+        &rows,
+        "ON CONFLICT (source, cause) DO NOTHING",
     )
-    .bind(credit.id.to_string())
-    .bind(credit.customer.to_string())
-    .bind(credit.currency.code())
-    .bind(&credit.source)
-    .bind(credit.cause.to_string())
-    .bind(credit.amount.get())
-    .bind(credit.created_at.unix_ms())
-    .execute(connection)
     .await?;
     Ok(())
-}
-
-/// What was given back of a fee so far.
-pub(super) async fn issued(connection: &mut Connection, source: &str) -> Result<Minor> {
-    let sum: i64 = sqlx::query_scalar(
-        "SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM credits WHERE source = $1",
-    )
-    .bind(source)
-    .fetch_one(connection)
-    .await?;
-    Ok(Minor::new(sum))
 }
 
 /// What was given back when a subscription took over.
@@ -52,50 +52,58 @@ pub(in crate::invoicing) async fn issued_because(
     Ok(Minor::new(sum))
 }
 
-/// What is left of a customer's credits, the oldest first. What paid an invoice that was taken back is left.
-pub(super) async fn remaining(
+/// What is left of customers' credits, the oldest first. What paid an invoice that was taken back is left.
+pub(in crate::invoicing) async fn remaining(
     connection: &mut Connection,
-    customer: CustomerId,
-    currency: Currency,
-) -> Result<Vec<(CreditId, Minor)>> {
-    let rows: Vec<(String, i64)> = sqlx::query_as(
-        "SELECT id, remaining FROM (
-             SELECT id, amount - (SELECT CAST(COALESCE(SUM(paid.amount), 0) AS BIGINT)
+    customers: &[CustomerId],
+) -> Result<Vec<(CustomerId, Left)>> {
+    let wanted: Vec<[Cell; 1]> = customers.iter().map(|id| [id.to_string().into()]).collect();
+    let rows: Vec<(String, String, String, i64)> = bulk::fetch(
+        connection,
+        "WITH wanted (id) AS (",
+        &wanted,
+        ") SELECT customer_id, id, currency, remaining FROM (
+             SELECT credits.customer_id, credits.id, credits.currency,
+                 credits.amount - (SELECT CAST(COALESCE(SUM(paid.amount), 0) AS BIGINT)
                  FROM credit_applications paid
                  JOIN invoice_lines ON invoice_lines.identity = paid.line
                  JOIN invoices ON invoices.id = invoice_lines.invoice_id
                  WHERE paid.credit_id = credits.id AND invoices.status <> 'void') AS remaining
-             FROM credits
-             WHERE customer_id = $1 AND currency = $2 AND expired_at_ms IS NULL) unspent
+             FROM wanted CROSS JOIN credits
+             WHERE credits.customer_id = wanted.id AND credits.expired_at_ms IS NULL) unspent
          WHERE remaining > 0 ORDER BY id",
     )
-    .bind(customer.to_string())
-    .bind(currency.code())
-    .fetch_all(connection)
     .await?;
-    let rows = rows.into_iter().map(|(id, remaining)| {
-        let id = id.parse().map_err(Error::internal)?;
-        Ok((id, Minor::new(remaining)))
-    });
-    rows.collect()
+    let left = rows
+        .into_iter()
+        .map(|(customer, credit, currency, remaining)| {
+            let left = Left {
+                credit: credit.parse().map_err(Error::internal)?,
+                currency: currency.parse().map_err(Error::internal)?,
+                amount: Minor::new(remaining),
+            };
+            Ok((customer.parse().map_err(Error::internal)?, left))
+        });
+    left.collect()
 }
 
 /// Writes what credits paid.
 pub(in crate::invoicing) async fn record_applications(
     connection: &mut Connection,
-    applications: &[Application],
+    applications: &[&Application],
 ) -> Result<()> {
-    for application in applications {
-        sqlx::query(
-            "INSERT INTO credit_applications (credit_id, line, amount) VALUES ($1, $2, $3)",
-        )
-        .bind(application.credit.to_string())
-        .bind(&application.line)
-        .bind(application.amount.get())
-        .execute(&mut *connection)
-        .await?;
-    }
-    Ok(())
+    let rows: Vec<[Cell; 3]> = applications
+        .iter()
+        .map(|application| {
+            [
+                application.credit.to_string().into(),
+                application.line.as_str().into(),
+                application.amount.get().into(),
+            ]
+        })
+        .collect();
+    let into = "INSERT INTO credit_applications (credit_id, line, amount)";
+    Ok(bulk::insert(connection, into, &rows, "").await?)
 }
 
 /// When the customer's last other subscription ended, if all had when this one begins.

@@ -4,7 +4,7 @@ mod store;
 
 use std::time::Duration;
 
-pub(super) use store::{due, find, save, takes_over, waits};
+pub(super) use store::{due, find, save, taken_over, waits};
 
 use super::assembly::{self, Occasion};
 use super::charges::{awaits_usage, next_boundary};
@@ -20,7 +20,7 @@ use crate::usage::LastDrain;
 /// Workers settle at once when a subscription is changed; so long after it a drain has all of it.
 const SETTLED_AFTER_CHANGE: Duration = Duration::from_secs(2);
 /// Fees go out alone when usage is not known for so long.
-pub(super) const FEES_WAIT: Duration = Duration::from_secs(24 * 3_600);
+const FEES_WAIT: Duration = Duration::from_secs(24 * 3_600);
 
 /// When a subscription is billed next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,17 +47,106 @@ pub(super) struct Due {
     pub(super) drained_mark: Option<MachineInstant>,
 }
 
+/// What is billed: boundaries that have come until some instant, as far as their usage is known.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ripe {
+    pub(super) now: BusinessInstant,
+    /// The last boundary.
+    pub(super) until: BusinessInstant,
+    pub(super) usage: Known,
+}
+
+/// What usage is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    /// What the ledger had at its last drain.
+    Drained(Option<LastDrain>),
+    /// What there is to know, whatever comes: nothing is billed by it.
+    Supposed,
+}
+
+/// A place in the order in which subscriptions are billed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) due_ms: i64,
+    pub(super) subscription: String,
+}
+
+impl Place {
+    /// Before all.
+    pub(super) const fn start() -> Self {
+        Self {
+            due_ms: i64::MIN,
+            subscription: String::new(),
+        }
+    }
+
+    /// That of a subscription.
+    pub(super) fn of(schedule: &Schedule) -> Self {
+        Self {
+            due_ms: schedule
+                .next
+                .as_ref()
+                .map_or(i64::MAX, |due| due.at.unix_ms()),
+            subscription: schedule.subscription.to_string(),
+        }
+    }
+}
+
+impl Ripe {
+    /// Everything that can be billed at `now`, after the ledger's last drain.
+    pub(super) const fn at(now: BusinessInstant, drain: Option<LastDrain>) -> Self {
+        Self {
+            now,
+            until: now,
+            usage: Known::Drained(drain),
+        }
+    }
+
+    fn drained_ms(&self) -> i64 {
+        match self.usage {
+            Known::Drained(drain) => drain.map_or(i64::MIN, |drain| drain.began_at.unix_ms()),
+            Known::Supposed => i64::MAX,
+        }
+    }
+
+    fn mark_ms(&self) -> i64 {
+        match self.usage {
+            Known::Drained(drain) => drain.map_or(i64::MIN, |drain| drain.mark.unix_ms()),
+            Known::Supposed => i64::MAX,
+        }
+    }
+
+    /// What of a boundary can be billed, if anything can.
+    pub(super) fn part(&self, due: &Due) -> Option<Part> {
+        if self.now < due.at || self.until < due.boundary {
+            return None;
+        }
+        let waited = due.at.after(FEES_WAIT) <= self.now;
+        match (due.part, due.is_closed(self)) {
+            (part, true) => Some(part),
+            (Part::All, false) if waited => Some(Part::Fees),
+            (Part::All | Part::Fees | Part::Arrears, false) => None,
+        }
+    }
+}
+
 impl Due {
-    /// Whether the ledger has everything that was used until the boundary.
-    pub(super) fn is_closed(&self, drain: Option<LastDrain>) -> bool {
-        let began = drain.map(|drain| drain.began_at);
-        let mark = drain.map(|drain| drain.mark);
-        self.drained.is_none_or(|needed| Some(needed) <= began)
-            && self.drained_mark.is_none_or(|needed| Some(needed) <= mark)
+    /// Whether everything is known that was used until the boundary.
+    fn is_closed(&self, ripe: &Ripe) -> bool {
+        let drained = self.drained.map(BusinessInstant::unix_ms);
+        let mark = self.drained_mark.map(MachineInstant::unix_ms);
+        drained.is_none_or(|needed| needed <= ripe.drained_ms())
+            && mark.is_none_or(|needed| needed <= ripe.mark_ms())
     }
 }
 
 impl Schedule {
+    /// The subscription that is left when this one is billed next, if it took over from one.
+    pub(super) fn leaves(&self) -> Option<SubscriptionId> {
+        self.changed_from.filter(|_| self.billed.is_none())
+    }
+
     /// Moves past the boundary that was billed, or looks again where nothing was since.
     pub(super) fn advance(&mut self, app: &App, member: &Member) {
         // Who took over also bills what the one before owes.
@@ -106,11 +195,11 @@ pub async fn subscription_began(app: &App, tx: &mut Write, member: &Member) -> R
             part: Part::All,
             kind: InvoiceKind::First,
         };
-        assembly::assemble(app, tx, &occasion).await?;
+        assembly::assemble(app, tx, occasion).await?;
         schedule.billed = Some(subscription.active_from);
     }
     schedule.advance(app, member);
-    save(tx, &schedule).await
+    save(tx, &[&schedule]).await
 }
 
 /// Bills what is due when `new` takes over from `old`: new fees less what is left of the old ones, and
@@ -152,7 +241,7 @@ pub async fn subscription_changed(
         billed: None,
         next,
     };
-    save(tx, &schedule).await?;
+    save(tx, &[&schedule]).await?;
     reschedule(app, tx, &ended).await
 }
 
@@ -182,7 +271,7 @@ pub async fn subscription_ended(app: &App, tx: &mut Write, member: &Member) -> R
 async fn reschedule(app: &App, tx: &mut Write, member: &Member) -> Result<()> {
     if let Some(mut schedule) = find(tx, member.subscription.id).await? {
         schedule.advance(app, member);
-        save(tx, &schedule).await?;
+        save(tx, &[&schedule]).await?;
     }
     Ok(())
 }
@@ -211,5 +300,5 @@ pub async fn subscription_took_effect(app: &App, tx: &mut Write, member: &Member
     });
     schedule.billed = Some(member.subscription.active_from);
     schedule.advance(app, member);
-    save(tx, &schedule).await
+    save(tx, &[&schedule]).await
 }

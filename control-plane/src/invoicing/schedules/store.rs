@@ -1,7 +1,8 @@
 //! Schedules in the database.
 
-use super::{Due, FEES_WAIT, Schedule};
+use super::{Due, FEES_WAIT, Place, Ripe, Schedule};
 use crate::clock::{BusinessInstant, MachineInstant};
+use crate::database::bulk::{self, Cell};
 use crate::database::{Connection, Failure};
 use crate::error::{Error, Result};
 use crate::ids::SubscriptionId;
@@ -58,64 +59,87 @@ pub(in crate::invoicing) async fn find(
 
 pub(in crate::invoicing) async fn save(
     connection: &mut Connection,
-    schedule: &Schedule,
+    schedules: &[&Schedule],
 ) -> Result<()> {
-    let next = schedule.next.as_ref();
-    sqlx::query(
+    let rows: Vec<[Cell; 8]> = schedules.iter().map(|schedule| row_of(schedule)).collect();
+    bulk::insert(
+        connection,
         "INSERT INTO billing_schedules
              (subscription_id, changed_from, billed_ms, boundary_ms, part, due_ms, drained_ms,
-              drained_mark_ms)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-         ON CONFLICT (subscription_id) DO UPDATE SET changed_from = excluded.changed_from,
+              drained_mark_ms)",
+        &rows,
+        "ON CONFLICT (subscription_id) DO UPDATE SET changed_from = excluded.changed_from,
              billed_ms = excluded.billed_ms, boundary_ms = excluded.boundary_ms,
              part = excluded.part, due_ms = excluded.due_ms, drained_ms = excluded.drained_ms,
              drained_mark_ms = excluded.drained_mark_ms",
     )
-    .bind(schedule.subscription.to_string())
-    .bind(schedule.changed_from.map(|id| id.to_string()))
-    .bind(schedule.billed.map(BusinessInstant::unix_ms))
-    .bind(next.map(|due| due.boundary.unix_ms()))
-    .bind(next.map_or(Part::All, |due| due.part).name())
-    .bind(next.map(|due| due.at.unix_ms()))
-    .bind(
-        next.and_then(|due| due.drained)
-            .map(BusinessInstant::unix_ms),
-    )
-    .bind(
-        next.and_then(|due| due.drained_mark)
-            .map(MachineInstant::unix_ms),
-    )
-    .execute(connection)
     .await?;
     Ok(())
 }
 
-/// Subscriptions that can be billed at `now`, after what the ledger had at its last drain, the longest
-/// due first.
+fn row_of(schedule: &Schedule) -> [Cell; 8] {
+    let next = schedule.next.as_ref();
+    let drained = next.and_then(|due| due.drained);
+    let drained_mark = next.and_then(|due| due.drained_mark);
+    [
+        schedule.subscription.to_string().into(),
+        schedule.changed_from.map(|id| id.to_string()).into(),
+        schedule.billed.map(BusinessInstant::unix_ms).into(),
+        next.map(|due| due.boundary.unix_ms()).into(),
+        next.map_or(Part::All, |due| due.part).name().into(),
+        next.map(|due| due.at.unix_ms()).into(),
+        drained.map(BusinessInstant::unix_ms).into(),
+        drained_mark.map(MachineInstant::unix_ms).into(),
+    ]
+}
+
+/// Schedules that something is due of, the longest due first.
 pub(in crate::invoicing) async fn due(
     connection: &mut Connection,
-    now: BusinessInstant,
-    drain: Option<LastDrain>,
+    ripe: &Ripe,
+    after: &Place,
     limit: i64,
-) -> Result<Vec<SubscriptionId>> {
-    let ids: Vec<String> = sqlx::query_scalar(
-        "SELECT subscription_id FROM billing_schedules
-         WHERE due_ms <= $1 AND (
-             ((drained_ms IS NULL OR drained_ms <= $2)
-                 AND (drained_mark_ms IS NULL OR drained_mark_ms <= $3))
-             OR (part = 'all' AND due_ms <= $4))
-         ORDER BY due_ms, subscription_id LIMIT $5",
+) -> Result<Vec<Schedule>> {
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT * FROM billing_schedules
+         WHERE due_ms <= $1 AND boundary_ms <= $2 AND (
+             ((drained_ms IS NULL OR drained_ms <= $3)
+                 AND (drained_mark_ms IS NULL OR drained_mark_ms <= $4))
+             OR (part = 'all' AND due_ms <= $5))
+             AND (due_ms, subscription_id) > ($6, $7)
+         ORDER BY due_ms, subscription_id LIMIT $8",
     )
-    .bind(now.unix_ms())
-    .bind(drain.map_or(i64::MIN, |drain| drain.began_at.unix_ms()))
-    .bind(drain.map_or(i64::MIN, |drain| drain.mark.unix_ms()))
-    .bind(now.before(FEES_WAIT).unix_ms())
+    .bind(ripe.now.unix_ms())
+    .bind(ripe.until.unix_ms())
+    .bind(ripe.drained_ms())
+    .bind(ripe.mark_ms())
+    .bind(ripe.now.before(FEES_WAIT).unix_ms())
+    .bind(after.due_ms)
+    .bind(&after.subscription)
     .bind(limit)
     .fetch_all(connection)
     .await?;
-    ids.iter()
-        .map(|id| id.parse().map_err(Error::internal))
-        .collect()
+    rows.into_iter().map(Schedule::try_from).collect()
+}
+
+/// How many subscriptions something is due of, and how many of these wait for what they used to be known.
+pub(in crate::invoicing) async fn count(
+    connection: &mut Connection,
+    ripe: &Ripe,
+) -> Result<(i64, i64)> {
+    let counts = sqlx::query_as(
+        "SELECT COUNT(*), COUNT(CASE WHEN due_ms > $1 OR ((drained_ms > $3 OR drained_mark_ms > $4)
+                 AND NOT (part = 'all' AND due_ms <= $5)) THEN 1 END)
+         FROM billing_schedules WHERE boundary_ms <= $2",
+    )
+    .bind(ripe.now.unix_ms())
+    .bind(ripe.until.unix_ms())
+    .bind(ripe.drained_ms())
+    .bind(ripe.mark_ms())
+    .bind(ripe.now.before(FEES_WAIT).unix_ms())
+    .fetch_one(connection)
+    .await?;
+    Ok(counts)
 }
 
 /// Whether something that is due waits for a drain that can begin now.
@@ -149,22 +173,30 @@ pub(super) async fn first_due(
     Ok(first.map(BusinessInstant::from_unix_ms))
 }
 
-/// The subscription that took over from another at `boundary`, and bills what that one owes, if there
-/// is one.
-pub(in crate::invoicing) async fn takes_over(
+/// By subscription, the instants at which others took over from it, and bill what it owes.
+pub(in crate::invoicing) async fn taken_over(
     connection: &mut Connection,
-    old: SubscriptionId,
-    boundary: BusinessInstant,
-) -> Result<Option<SubscriptionId>> {
-    let id: Option<String> = sqlx::query_scalar(
-        "SELECT subscription_id FROM billing_schedules
-         JOIN subscriptions ON subscriptions.id = subscription_id
-         WHERE changed_from = $1 AND active_from_ms = $2
+    subscriptions: &[SubscriptionId],
+) -> Result<Vec<(SubscriptionId, BusinessInstant, SubscriptionId)>> {
+    let wanted: Vec<[Cell; 1]> = subscriptions
+        .iter()
+        .map(|id| [id.to_string().into()])
+        .collect();
+    let rows: Vec<(String, i64, String)> = bulk::fetch(
+        connection,
+        "WITH wanted (id) AS (",
+        &wanted,
+        ") SELECT wanted.id, successors.active_from_ms, successors.id
+         FROM wanted CROSS JOIN billing_schedules CROSS JOIN subscriptions successors
+         WHERE billing_schedules.changed_from = wanted.id
+             AND successors.id = billing_schedules.subscription_id
              AND (active_to_ms IS NULL OR active_to_ms > active_from_ms)",
     )
-    .bind(old.to_string())
-    .bind(boundary.unix_ms())
-    .fetch_optional(connection)
     .await?;
-    id.map(|id| id.parse().map_err(Error::internal)).transpose()
+    let taken = rows.into_iter().map(|(old, at_ms, new)| {
+        let old = old.parse().map_err(Error::internal)?;
+        let new = new.parse().map_err(Error::internal)?;
+        Ok((old, BusinessInstant::from_unix_ms(at_ms), new))
+    });
+    taken.collect()
 }

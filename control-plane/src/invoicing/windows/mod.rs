@@ -11,6 +11,7 @@ pub(super) use store::{insert, late, late_alone, update};
 use crate::clock::BusinessInstant;
 use crate::ids::SubscriptionId;
 use crate::money::Minor;
+use crate::usage::Mark;
 
 /// Everything rated of a window so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,16 @@ pub(super) struct Rated {
     pub(super) amount: Minor,
     /// How often late usage was added.
     pub(super) corrections: u32,
+}
+
+impl Rated {
+    fn mark(&self) -> Mark<'_> {
+        Mark {
+            chain: self.chain,
+            window: &self.window,
+            rated: self.units,
+        }
+    }
 }
 
 /// A window of which more was used than was rated.

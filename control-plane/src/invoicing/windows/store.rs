@@ -6,6 +6,7 @@ use tollgate_engine::units::Units;
 use super::{Late, Rated};
 use crate::clock::BusinessInstant;
 use crate::database::Connection;
+use crate::database::bulk::{self, Cell};
 use crate::error::{Error, Result};
 use crate::ids::CustomerId;
 use crate::money::Minor;
@@ -13,6 +14,7 @@ use crate::usage;
 
 #[derive(sqlx::FromRow)]
 struct Row {
+    customer_id: String,
     chain_id: String,
     epoch: i64,
     meter: String,
@@ -51,71 +53,78 @@ impl TryFrom<Row> for Late {
     }
 }
 
-/// Writes a window that is rated for the first time.
-pub(in crate::invoicing) async fn insert(connection: &mut Connection, rated: &Rated) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO rated_windows
-             (chain_id, epoch, meter, start_ms, rate_card, end_ms, carried, units, amount,
-              corrections)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-    )
-    .bind(rated.chain.to_string())
-    .bind(i64::from(rated.window.epoch))
-    .bind(&rated.window.meter)
-    .bind(rated.window.start_ms)
-    .bind(rated.rate_card.as_str())
-    .bind(rated.end.unix_ms())
-    .bind(milli(rated.carried)?)
-    .bind(milli(rated.units)?)
-    .bind(rated.amount.get())
-    .bind(i64::from(rated.corrections))
-    .execute(&mut *connection)
-    .await?;
-    usage::mark_rated(connection, rated.chain, &rated.window, rated.units).await
+/// Writes windows that are rated for the first time.
+pub(in crate::invoicing) async fn insert(
+    connection: &mut Connection,
+    rated: &[&Rated],
+) -> Result<()> {
+    write(connection, rated, "").await
 }
 
-/// Writes a window that is rated again.
-pub(in crate::invoicing) async fn update(connection: &mut Connection, rated: &Rated) -> Result<()> {
-    sqlx::query(
-        "UPDATE rated_windows SET units = $1, amount = $2, corrections = $3
-         WHERE chain_id = $4 AND epoch = $5 AND meter = $6 AND start_ms = $7 AND rate_card = $8",
-    )
-    .bind(milli(rated.units)?)
-    .bind(rated.amount.get())
-    .bind(i64::from(rated.corrections))
-    .bind(rated.chain.to_string())
-    .bind(i64::from(rated.window.epoch))
-    .bind(&rated.window.meter)
-    .bind(rated.window.start_ms)
-    .bind(rated.rate_card.as_str())
-    .execute(&mut *connection)
-    .await?;
-    usage::mark_rated(connection, rated.chain, &rated.window, rated.units).await
+/// Writes windows that are rated again.
+pub(in crate::invoicing) async fn update(
+    connection: &mut Connection,
+    rated: &[&Rated],
+) -> Result<()> {
+    let again = "ON CONFLICT (chain_id, epoch, meter, start_ms, rate_card) DO UPDATE SET
+         units = excluded.units, amount = excluded.amount, corrections = excluded.corrections";
+    write(connection, rated, again).await
 }
 
-/// Windows of a customer of which more was used than was rated.
+async fn write(connection: &mut Connection, rated: &[&Rated], conflict: &str) -> Result<()> {
+    let rows = rated.iter().map(|rated| {
+        Ok([
+            rated.chain.to_string().into(),
+            i64::from(rated.window.epoch).into(),
+            rated.window.meter.as_str().into(),
+            rated.window.start_ms.into(),
+            rated.rate_card.as_str().into(),
+            rated.end.unix_ms().into(),
+            milli(rated.carried)?.into(),
+            milli(rated.units)?.into(),
+            rated.amount.get().into(),
+            i64::from(rated.corrections).into(),
+        ])
+    });
+    let rows: Vec<[Cell; 10]> = rows.collect::<Result<_>>()?;
+    bulk::insert(
+        connection,
+        "INSERT INTO rated_windows (chain_id, epoch, meter, start_ms, rate_card, end_ms, carried,
+             units, amount, corrections)",
+        &rows,
+        conflict,
+    )
+    .await?;
+    let marks: Vec<_> = rated.iter().map(|rated| rated.mark()).collect();
+    usage::mark_rated(connection, &marks).await
+}
+
+/// Windows of customers of which more was used than was rated, the oldest first.
 pub(in crate::invoicing) async fn late(
     connection: &mut Connection,
-    customer: CustomerId,
-) -> Result<Vec<Late>> {
-    let rows: Vec<Row> = sqlx::query_as(
-        "SELECT rated_windows.chain_id, rated_windows.epoch, rated_windows.meter,
-             rated_windows.start_ms, rate_card, end_ms, carried, rated_windows.units, amount,
-             corrections, usage_windows.units AS used
-         FROM usage_windows
-         JOIN chains ON chains.id = usage_windows.chain_id
-         JOIN rated_windows ON rated_windows.chain_id = usage_windows.chain_id
-             AND rated_windows.epoch = usage_windows.epoch
-             AND rated_windows.meter = usage_windows.meter
-             AND rated_windows.start_ms = usage_windows.start_ms
-         WHERE usage_windows.rated IS NOT NULL AND usage_windows.rated < usage_windows.units
-             AND chains.customer_id = $1
-         ORDER BY rated_windows.start_ms, rated_windows.chain_id, rated_windows.epoch",
+    customers: &[CustomerId],
+) -> Result<Vec<(CustomerId, Late)>> {
+    let wanted: Vec<[Cell; 1]> = customers.iter().map(|id| [id.to_string().into()]).collect();
+    let rows: Vec<Row> = bulk::fetch(
+        connection,
+        "WITH wanted (id) AS (",
+        &wanted,
+        ") SELECT chains.customer_id, rated.chain_id, rated.epoch, rated.meter, rated.start_ms,
+             rated.rate_card, rated.end_ms, rated.carried, rated.units, rated.amount,
+             rated.corrections, used.units AS used
+         FROM wanted CROSS JOIN chains CROSS JOIN usage_windows used CROSS JOIN rated_windows rated
+         WHERE chains.customer_id = wanted.id AND used.chain_id = chains.id
+             AND used.rated IS NOT NULL AND used.rated < used.units
+             AND rated.chain_id = used.chain_id AND rated.epoch = used.epoch
+             AND rated.meter = used.meter AND rated.start_ms = used.start_ms
+         ORDER BY rated.start_ms, rated.chain_id, rated.epoch",
     )
-    .bind(customer.to_string())
-    .fetch_all(connection)
     .await?;
-    rows.into_iter().map(Late::try_from).collect()
+    let late = rows.into_iter().map(|row| {
+        let customer = row.customer_id.parse().map_err(Error::internal)?;
+        Ok((customer, Late::try_from(row)?))
+    });
+    late.collect()
 }
 
 /// A customer with late usage that no invoice to come will hold, and when they were last billed: the end

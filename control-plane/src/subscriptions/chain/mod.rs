@@ -119,6 +119,44 @@ impl Loader {
         chains.into_iter().map(with_members).collect()
     }
 
+    /// The subscriptions with these ids, each with its plan, in no order.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn members(
+        &mut self,
+        connection: &mut Connection,
+        ids: &[SubscriptionId],
+    ) -> Result<Vec<Member>> {
+        let found = subscriptions::of_ids(connection, ids).await?;
+        self.with_plans(connection, found).await
+    }
+
+    /// The subscriptions of these chains, each with its plan, in no order.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn members_of_chains(
+        &mut self,
+        connection: &mut Connection,
+        chains: &[SubscriptionId],
+    ) -> Result<Vec<Member>> {
+        let found = subscriptions::of_chain_ids(connection, chains).await?;
+        self.with_plans(connection, found).await
+    }
+
+    async fn with_plans(
+        &mut self,
+        connection: &mut Connection,
+        subscriptions: Vec<Subscription>,
+    ) -> Result<Vec<Member>> {
+        let mut members = Vec::with_capacity(subscriptions.len());
+        for subscription in subscriptions {
+            members.push(self.member(connection, subscription).await?);
+        }
+        Ok(members)
+    }
+
     /// A subscription with its plan.
     ///
     /// # Errors

@@ -1,56 +1,74 @@
 //! Totals of windows, and what of them was rated, in the database.
 
 use tollgate_engine::contract::WindowId;
-use tollgate_engine::slug::Slug;
 use tollgate_engine::units::Units;
 
+use super::{Mark, Span};
 use crate::database::Connection;
-use crate::error::Result;
+use crate::database::bulk::{self, Cell};
+use crate::error::{Error, Result};
 use crate::ids::SubscriptionId;
-use crate::invoicing::calendar::Interval;
 use crate::usage::store;
 
-/// The units of all windows of a meter in one subscription of a chain that began in `period`.
-pub(crate) async fn total_of(
+/// The units of windows that were used, of every generation.
+pub(crate) async fn totals(
     connection: &mut Connection,
-    chain: SubscriptionId,
-    epoch: u32,
-    meter: &Slug,
-    period: Interval,
-) -> Result<Units> {
-    let milli: i64 = sqlx::query_scalar(
-        "SELECT CAST(COALESCE(SUM(units), 0) AS BIGINT) FROM usage_windows
-         WHERE chain_id = $1 AND epoch = $2 AND meter = $3 AND start_ms >= $4 AND start_ms < $5",
+    spans: &[Span],
+) -> Result<Vec<(SubscriptionId, WindowId, Units)>> {
+    let wanted: Vec<[Cell; 5]> = spans
+        .iter()
+        .map(|span| {
+            [
+                span.chain.to_string().into(),
+                i64::from(span.epoch).into(),
+                span.meter.as_str().into(),
+                span.from.unix_ms().into(),
+                span.to.unix_ms().into(),
+            ]
+        })
+        .collect();
+    // CROSS JOIN has SQLite look up each of what is wanted.
+    let rows: Vec<(String, i64, String, i64, i64)> = bulk::fetch(
+        connection,
+        "WITH wanted (chain_id, epoch, meter, from_ms, to_ms) AS (",
+        &wanted,
+        ") SELECT used.chain_id, used.epoch, used.meter, used.start_ms, used.units
+         FROM wanted CROSS JOIN usage_windows used
+         WHERE used.chain_id = wanted.chain_id AND used.epoch = wanted.epoch
+             AND used.meter = wanted.meter AND used.start_ms >= wanted.from_ms
+             AND used.start_ms < wanted.to_ms",
     )
-    .bind(chain.to_string())
-    .bind(i64::from(epoch))
-    .bind(meter.as_str())
-    .bind(period.start.unix_ms())
-    .bind(period.end.unix_ms())
-    .fetch_one(connection)
     .await?;
-    store::units(milli)
+    let totals = rows
+        .into_iter()
+        .map(|(chain, epoch, meter, start_ms, milli)| {
+            let window = store::window_id(epoch, meter, start_ms)?;
+            let chain = chain.parse().map_err(Error::internal)?;
+            Ok((chain, window, store::units(milli)?))
+        });
+    totals.collect()
 }
 
-/// Notes what of a window was rated, also of one that was not used.
-pub(crate) async fn mark_rated(
-    connection: &mut Connection,
-    chain: SubscriptionId,
-    window: &WindowId,
-    rated: Units,
-) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO usage_windows
-             (chain_id, epoch, meter, start_ms, units, trim_at_ms, trimmed, rated)
-         VALUES ($1, $2, $3, $4, 0, NULL, 1, $5)
-         ON CONFLICT (chain_id, epoch, meter, start_ms) DO UPDATE SET rated = excluded.rated",
+/// Notes what of windows was rated, also of those that were not used.
+pub(crate) async fn mark_rated(connection: &mut Connection, marks: &[Mark<'_>]) -> Result<()> {
+    let rows = marks.iter().map(|mark| {
+        Ok([
+            mark.chain.to_string().into(),
+            i64::from(mark.window.epoch).into(),
+            mark.window.meter.as_str().into(),
+            mark.window.start_ms.into(),
+            0.into(),
+            1.into(),
+            store::milli(mark.rated)?.into(),
+        ])
+    });
+    let rows: Vec<[Cell; 7]> = rows.collect::<Result<_>>()?;
+    bulk::insert(
+        connection,
+        "INSERT INTO usage_windows (chain_id, epoch, meter, start_ms, units, trimmed, rated)",
+        &rows,
+        "ON CONFLICT (chain_id, epoch, meter, start_ms) DO UPDATE SET rated = excluded.rated",
     )
-    .bind(chain.to_string())
-    .bind(i64::from(window.epoch))
-    .bind(&window.meter)
-    .bind(window.start_ms)
-    .bind(store::milli(rated)?)
-    .execute(connection)
     .await?;
     Ok(())
 }
