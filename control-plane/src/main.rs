@@ -8,6 +8,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tollgate::app::{App, Role, Server};
+use tollgate::cli::invoices::{self, InvoiceCommand};
 use tollgate::clock::Clock;
 use tollgate::config::{self, Config, ConfigError};
 use tollgate::database::Database;
@@ -50,6 +51,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Bills what is due, and shows what would be billed.
+    #[command(subcommand)]
+    Invoice(InvoiceCommand),
     /// Asks a running control plane whether it is ready.
     Healthcheck {
         /// Its address; the configured one when left out.
@@ -78,6 +82,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Serve { roles } => serve(load()?, &roles).await?,
         Command::Migrate => migrate(&load()?).await?,
         Command::Doctor { json } => return doctor(&load()?, json).await,
+        Command::Invoice(command) => return invoices::execute(load()?, command).await,
         Command::CheckConfig { defaults: true } => {
             print!("{}", config::DEFAULTS);
         }

@@ -104,7 +104,9 @@ fn money() -> Vec<(Scope, UtoipaMethodRouter<App>)> {
         (Read, routes!(invoicing::routes::list_invoices)),
         (Read, routes!(invoicing::routes::get_invoice)),
         (Read, routes!(invoicing::routes::list_customer_invoices)),
+        (Read, routes!(invoicing::routes::preview_invoices)),
         (Billing, routes!(invoicing::routes::retry_invoice)),
+        (Billing, routes!(invoicing::routes::void_invoice)),
         (
             Customers,
             routes!(checkout::routes::create_checkout_session),

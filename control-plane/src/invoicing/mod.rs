@@ -12,17 +12,21 @@ pub mod calendar;
 mod charges;
 mod credits;
 mod estimate;
+mod forecast;
 mod issuing;
 mod late;
+pub mod preview;
 pub mod pricing;
 pub mod proration;
 pub mod pusher;
 mod round;
 pub mod routes;
+pub mod run;
 mod schedules;
 mod state;
 mod store;
 mod view;
+mod voiding;
 mod windows;
 
 use rust_decimal::Decimal;
@@ -99,6 +103,8 @@ enum Step {
     Lines,
     Finalize,
     Pay,
+    /// It is to be taken back.
+    Void,
     Done,
 }
 
@@ -207,7 +213,7 @@ macro_rules! names {
         impl $type {
             /// Its name in the database.
             #[must_use]
-            fn name(self) -> &'static str {
+            pub(crate) fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name,)+
                 }
@@ -249,6 +255,7 @@ names! {
         Lines = "lines",
         Finalize = "finalize",
         Pay = "pay",
+        Void = "void",
         Done = "done",
     }
     LineKind { Fee = "fee", Arrears = "arrears", Late = "late" }

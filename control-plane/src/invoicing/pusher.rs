@@ -29,7 +29,7 @@ const LINE_AMOUNT_MAX: i64 = 99_999_999;
 /// Brings invoices to Stripe.
 #[derive(Clone, Debug)]
 pub struct Pusher {
-    app: App,
+    pub(super) app: App,
 }
 
 impl Pusher {
@@ -50,6 +50,7 @@ impl Pusher {
             Step::Lines => self.fill(stripe, invoice).await,
             Step::Finalize => self.finalize(stripe, invoice).await,
             Step::Pay => self.pay(stripe, invoice).await,
+            Step::Void => self.void(stripe, invoice).await,
             Step::Done => Ok(()),
         }
     }
@@ -70,12 +71,7 @@ impl Pusher {
         };
         let earlier = match invoice.attempt {
             1 => None,
-            _ => {
-                let theirs = stripe.list_invoices(&customer).await?.into_iter();
-                let is_ours =
-                    |theirs: &StripeInvoice| theirs.metadata.get(metadata::INVOICE) == Some(&id);
-                theirs.into_iter().find(is_ours)
-            }
+            _ => listed(stripe, &customer, invoice).await?,
         };
         let theirs = match earlier {
             Some(theirs) => theirs,
@@ -173,8 +169,9 @@ impl Pusher {
         self.note(invoice, &theirs, Step::Done).await
     }
 
-    /// Notes what Stripe said and that the next step is `step`.
-    async fn note(
+    /// Notes what Stripe said and that the next step is `step`, unless somebody wished for another one
+    /// meanwhile.
+    pub(super) async fn note(
         &self,
         invoice: &Invoice,
         theirs: &StripeInvoice,
@@ -184,14 +181,16 @@ impl Pusher {
         // A webhook may have told more of it meanwhile.
         let current = store::find(&mut tx, invoice.id).await?;
         let current = current.context("the invoice is gone")?;
+        let is_wished_otherwise = current.step != invoice.step;
+        let (step, attempt) = match step {
+            _ if is_wished_otherwise => (current.step, current.attempt),
+            // Later attempts to pay go on counting.
+            Step::Done => (step, invoice.attempt),
+            _ => (step, 1),
+        };
         let current = Invoice {
             step,
-            // Later attempts to pay go on counting.
-            attempt: if step == Step::Done {
-                invoice.attempt
-            } else {
-                1
-            },
+            attempt,
             failure: None,
             ..current
         };
@@ -202,7 +201,7 @@ impl Pusher {
 
     /// The answer; a refusal is noted, and the next try is another attempt, since Stripe would only
     /// repeat itself.
-    async fn or_refused<T>(
+    pub(super) async fn or_refused<T>(
         &self,
         invoice: &Invoice,
         outcome: Result<T, StripeError>,
@@ -265,14 +264,26 @@ impl Consumer for Pusher {
 /// 409 when there is nothing to try.
 pub(super) async fn retry(app: &App, tx: &mut Write, invoice: Invoice) -> Result<Invoice> {
     app.stripe()?;
+    check_unsettled(&invoice)?;
+    if invoice.step == Step::Void {
+        let detail = "The invoice is being taken back.";
+        return Err(Error::conflict("invoice_voiding", detail));
+    }
     let step = match invoice.status {
         InvoiceStatus::Draft | InvoiceStatus::Pushing => invoice.step,
         InvoiceStatus::Open | InvoiceStatus::Failed | InvoiceStatus::Uncollectible => Step::Pay,
-        InvoiceStatus::Paid | InvoiceStatus::Void => {
-            let detail = format!("The invoice is {}.", invoice.status.name());
-            return Err(Error::conflict("invoice_settled", detail));
-        }
+        InvoiceStatus::Paid | InvoiceStatus::Void => Step::Done,
     };
+    wish(app, tx, invoice, step).await
+}
+
+/// Has a step of an invoice done, as another attempt.
+pub(super) async fn wish(
+    app: &App,
+    tx: &mut Write,
+    invoice: Invoice,
+    step: Step,
+) -> Result<Invoice> {
     let invoice = Invoice {
         step,
         attempt: invoice.attempt + 1,
@@ -287,8 +298,32 @@ pub(super) async fn retry(app: &App, tx: &mut Write, invoice: Invoice) -> Result
     Ok(invoice)
 }
 
+/// Refuses an invoice that is paid or was taken back.
+///
+/// # Errors
+/// 409 then.
+pub(super) fn check_unsettled(invoice: &Invoice) -> Result<()> {
+    if invoice.status < InvoiceStatus::Paid {
+        return Ok(());
+    }
+    let detail = format!("The invoice is {}.", invoice.status.name());
+    Err(Error::conflict("invoice_settled", detail))
+}
+
+/// The invoice in Stripe that was made for one of ours.
+pub(super) async fn listed(
+    stripe: &Stripe,
+    customer: &str,
+    invoice: &Invoice,
+) -> Result<Option<StripeInvoice>, StripeError> {
+    let id = invoice.id.to_string();
+    let theirs = stripe.list_invoices(customer).await?;
+    let is_ours = |theirs: &StripeInvoice| theirs.metadata.get(metadata::INVOICE) == Some(&id);
+    Ok(theirs.into_iter().find(is_ours))
+}
+
 /// The idempotency key of a step.
-fn key(invoice: &Invoice, step: &str) -> String {
+pub(super) fn key(invoice: &Invoice, step: &str) -> String {
     format!("{}:{step}:{}", invoice.id, invoice.attempt)
 }
 

@@ -4,13 +4,14 @@ use axum::Json;
 use axum::extract::{Path, State};
 use serde::Deserialize;
 
+use super::preview::{Preview, PreviewDocument, preview};
 use super::view::InvoiceView;
-use super::{Invoice, InvoiceStatus, pusher, store};
+use super::{Invoice, InvoiceStatus, pusher, store, voiding};
 use crate::app::App;
 use crate::customers;
 use crate::database::Connection;
 use crate::error::{Error, Result};
-use crate::http::document::{Nothing, Query};
+use crate::http::document::{Nothing, Query, Unchecked};
 use crate::http::page::{Page, PageQuery, Slice};
 use crate::idempotency::{Answer, Post};
 use crate::ids::InvoiceId;
@@ -84,6 +85,21 @@ pub async fn get_invoice(
     view(&mut reader, invoice).await.map(Json)
 }
 
+/// Shows what a customer or a subscription would be billed, by what is used so far; nothing is written.
+///
+/// Everything due until `asOf`, or only the next invoice of each subscription.
+#[utoipa::path(post, path = "/v1/invoices/preview", tag = "invoices",
+    request_body = PreviewDocument,
+    responses((status = 200, description = "What would be billed.", body = Preview)))]
+pub async fn preview_invoices(
+    State(app): State<App>,
+    document: Unchecked<PreviewDocument>,
+) -> Result<Json<Preview>> {
+    let wanted = document.check(PreviewDocument::wanted)?;
+    let mut reader = app.database.read().await?;
+    preview(&app, &mut reader, wanted).await.map(Json)
+}
+
 /// Tries again what an invoice waits for: its way to Stripe, or its payment.
 ///
 /// It is tried soon after this answer; the invoice then shows what came of it.
@@ -99,6 +115,26 @@ pub async fn retry_invoice(
     document.check(|nothing, _| Some(nothing))?;
     let invoice = required(&mut call.tx, &invoice).await?;
     let invoice = pusher::retry(&app, &mut call.tx, invoice).await?;
+    let view = view(&mut call.tx, invoice).await?;
+    call.done(&view).await
+}
+
+/// Takes an invoice back that is not paid: a draft is removed from Stripe, an issued one voided there.
+///
+/// It is done soon after this answer; the invoice is then `void`. What it was for is not billed
+/// again, and credits that paid a part of it are the customer's again.
+#[utoipa::path(post, path = "/v1/invoices/{invoice}/void", tag = "invoices",
+    request_body = Nothing,
+    params(("invoice" = InvoiceId, Path, description = "Its id.")),
+    responses((status = 200, description = "The invoice.", body = InvoiceView)))]
+pub async fn void_invoice(
+    State(app): State<App>,
+    Path(invoice): Path<String>,
+    Post(document, mut call): Post<Nothing>,
+) -> Result<Answer> {
+    document.check(|nothing, _| Some(nothing))?;
+    let invoice = required(&mut call.tx, &invoice).await?;
+    let invoice = voiding::void(&app, &mut call.tx, invoice).await?;
     let view = view(&mut call.tx, invoice).await?;
     call.done(&view).await
 }

@@ -99,18 +99,28 @@ pub(super) async fn take_in(
 ) -> Result<Invoice> {
     let now = app.clock.business_now();
     let after = merged(&invoice, theirs, now);
-    if after == invoice {
-        return Ok(invoice);
+    if after != invoice {
+        write(app, tx, &invoice, &after).await?;
     }
-    store::update(tx, &after).await?;
-    if (after.status, after.due_since) != (invoice.status, invoice.due_since) {
+    Ok(after)
+}
+
+/// Writes what became of an invoice, with everything that follows from it.
+pub(super) async fn write(
+    app: &App,
+    tx: &mut Write,
+    before: &Invoice,
+    after: &Invoice,
+) -> Result<()> {
+    store::update(tx, after).await?;
+    if (after.status, after.due_since) != (before.status, before.due_since) {
         publisher::chain_changed(app, tx, after.chain).await?;
         if after.status == InvoiceStatus::Paid {
-            give_back(app, tx, &after).await?;
+            give_back(app, tx, after).await?;
         }
         subscriptions::invoice_settled(app, tx, after.subscription, after.status).await?;
     }
-    Ok(after)
+    Ok(())
 }
 
 /// An invoice after what Stripe said of it at `now`.

@@ -70,13 +70,13 @@ pub struct LineView {
     /// The rate card.
     rate_card: String,
     /// For the customer to read.
-    description: String,
+    pub(crate) description: String,
     /// First instant of its period.
     period_start: BusinessInstant,
     /// First instant after it.
     period_end: BusinessInstant,
     /// How many.
-    quantity: String,
+    pub(crate) quantity: String,
     /// The price of one, where every one has the same.
     unit_amount: Option<String>,
     /// What it comes to.
@@ -90,7 +90,7 @@ pub struct LineView {
     credit: Money,
     /// What is left to pay.
     #[schema(value_type = String)]
-    total: Money,
+    pub(crate) total: Money,
 }
 
 impl InvoiceView {

@@ -37,6 +37,7 @@ mod losses;
 mod money;
 mod openapi;
 mod plans;
+mod previews;
 mod process;
 mod publishing;
 mod renewals;

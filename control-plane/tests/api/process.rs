@@ -26,7 +26,7 @@ fn command(database: &TestDatabase) -> Command {
     command
 }
 
-fn run(database: &TestDatabase, arguments: &[&str]) -> Output {
+pub fn run(database: &TestDatabase, arguments: &[&str]) -> Output {
     command(database).args(arguments).output().unwrap()
 }
 

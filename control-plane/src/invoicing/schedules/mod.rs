@@ -4,7 +4,7 @@ mod store;
 
 use std::time::Duration;
 
-pub(super) use store::{due, find, save, taken_over, waits};
+pub(super) use store::{count_until, due, find, of_customer, save, taken_over, waits};
 
 use super::assembly::{self, Occasion};
 use super::charges::{awaits_usage, next_boundary};
@@ -100,6 +100,15 @@ impl Ripe {
             now,
             until: now,
             usage: Known::Drained(drain),
+        }
+    }
+
+    /// Everything until an instant that may be to come, as if all that will be used were known.
+    pub(super) fn supposed(until: BusinessInstant) -> Self {
+        Self {
+            now: BusinessInstant::from_unix_ms(i64::MAX),
+            until,
+            usage: Known::Supposed,
         }
     }
 

@@ -5,7 +5,7 @@ use crate::clock::{BusinessInstant, MachineInstant};
 use crate::database::bulk::{self, Cell};
 use crate::database::{Connection, Failure};
 use crate::error::{Error, Result};
-use crate::ids::SubscriptionId;
+use crate::ids::{CustomerId, SubscriptionId};
 use crate::invoicing::Part;
 use crate::usage::LastDrain;
 
@@ -122,24 +122,33 @@ pub(in crate::invoicing) async fn due(
     rows.into_iter().map(Schedule::try_from).collect()
 }
 
-/// How many subscriptions something is due of, and how many of these wait for what they used to be known.
-pub(in crate::invoicing) async fn count(
+/// How many subscriptions have a boundary until an instant that was not billed.
+pub(in crate::invoicing) async fn count_until(
     connection: &mut Connection,
-    ripe: &Ripe,
-) -> Result<(i64, i64)> {
-    let counts = sqlx::query_as(
-        "SELECT COUNT(*), COUNT(CASE WHEN due_ms > $1 OR ((drained_ms > $3 OR drained_mark_ms > $4)
-                 AND NOT (part = 'all' AND due_ms <= $5)) THEN 1 END)
-         FROM billing_schedules WHERE boundary_ms <= $2",
+    until: BusinessInstant,
+) -> Result<u64> {
+    let count: i64 =
+        sqlx::query_scalar("SELECT COUNT(*) FROM billing_schedules WHERE boundary_ms <= $1")
+            .bind(until.unix_ms())
+            .fetch_one(connection)
+            .await?;
+    u64::try_from(count).map_err(Error::internal)
+}
+
+/// The schedules of a customer's subscriptions, the oldest first.
+pub(in crate::invoicing) async fn of_customer(
+    connection: &mut Connection,
+    customer: CustomerId,
+) -> Result<Vec<Schedule>> {
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT billing_schedules.* FROM billing_schedules
+         JOIN subscriptions ON subscriptions.id = subscription_id
+         WHERE customer_id = $1 ORDER BY boundary_ms, subscription_id",
     )
-    .bind(ripe.now.unix_ms())
-    .bind(ripe.until.unix_ms())
-    .bind(ripe.drained_ms())
-    .bind(ripe.mark_ms())
-    .bind(ripe.now.before(FEES_WAIT).unix_ms())
-    .fetch_one(connection)
+    .bind(customer.to_string())
+    .fetch_all(connection)
     .await?;
-    Ok(counts)
+    rows.into_iter().map(Schedule::try_from).collect()
 }
 
 /// Whether something that is due waits for a drain that can begin now.

@@ -2,8 +2,8 @@
 
 use stripe_billing::invoice::{
     AddLinesInvoice, AddLinesInvoiceLines, CreateInvoice, CreateInvoiceAutomaticTax,
-    CreateInvoicePendingInvoiceItemsBehavior, FinalizeInvoiceInvoice, ListInvoice, PayInvoice,
-    Period, RetrieveInvoice,
+    CreateInvoicePendingInvoiceItemsBehavior, DeleteInvoice, FinalizeInvoiceInvoice, ListInvoice,
+    PayInvoice, Period, RetrieveInvoice, VoidInvoiceInvoice,
 };
 use stripe_shared::{InvoiceCollectionMethod, InvoiceStatus};
 
@@ -140,6 +140,31 @@ impl Stripe {
         }
         let request = PayInvoice::new(invoice);
         self.post("invoices.pay", key, &request).await
+    }
+
+    /// Takes an issued invoice back that is not paid.
+    ///
+    /// # Errors
+    /// When Stripe did not do it, or nobody knows.
+    pub async fn void_invoice(&self, key: &str, invoice: &str) -> Result<StripeInvoice> {
+        if self.doubt(key).await?.is_some() {
+            let found = self.get_invoice(invoice).await?;
+            if found.status == StripeInvoiceStatus::Void {
+                return Ok(found);
+            }
+            self.begin_anew(key).await?;
+        }
+        let request = VoidInvoiceInvoice::new(invoice);
+        self.post("invoices.void", key, &request).await
+    }
+
+    /// Removes a draft.
+    ///
+    /// # Errors
+    /// When Stripe did not do it, or nobody knows.
+    pub async fn delete_draft(&self, invoice: &str) -> Result<()> {
+        let request = DeleteInvoice::new(invoice);
+        self.delete("invoices.delete", &request).await
     }
 
     /// An invoice as it is now.

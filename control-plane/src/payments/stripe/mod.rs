@@ -153,6 +153,20 @@ impl Stripe {
         self.0.sender.send(&call).await?.read()
     }
 
+    /// Removes an object; one that is gone already is removed.
+    async fn delete(&self, endpoint: &'static str, request: &impl StripeRequest) -> Result<()> {
+        let path = format!("/v1{}", request.build().path);
+        let call = Call {
+            endpoint,
+            path: &path,
+            body: Body::Deletion,
+        };
+        match self.0.sender.send(&call).await {
+            Err(error) if error.is_missing() => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
     /// Posts what was written down under `key`; that is `request`, if nothing was.
     async fn post<T: DeserializeOwned>(
         &self,

@@ -35,6 +35,8 @@ pub(super) struct Call<'a> {
 pub(super) enum Body<'a> {
     /// Nothing: it is a GET.
     None,
+    /// Nothing: it is a DELETE, which may be repeated as it is.
+    Deletion,
     /// A form, posted under an idempotency key.
     Form { key: &'a str, form: &'a str },
 }
@@ -145,6 +147,7 @@ impl Sender {
         let url = format!("{}{}", self.base, call.path);
         let request = match call.body {
             Body::None => self.http.get(url),
+            Body::Deletion => self.http.delete(url),
             Body::Form { key, form } => self
                 .http
                 .post(url)

@@ -1,0 +1,4 @@
+//! Commands that work on the database by themselves.
+
+pub mod invoices;
+mod progress;
