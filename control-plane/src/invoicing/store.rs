@@ -1,7 +1,5 @@
 //! Invoices and their lines in the database.
 
-use std::collections::HashSet;
-
 use rust_decimal::Decimal;
 
 use super::calendar::Interval;
@@ -121,79 +119,6 @@ impl TryFrom<LineRow> for Line {
     }
 }
 
-/// Writes new invoices with their lines.
-pub(super) async fn insert(
-    connection: &mut Connection,
-    invoices: &[(&Invoice, &[Line])],
-) -> Result<()> {
-    let heads: Vec<_> = invoices.iter().map(|(invoice, _)| head(invoice)).collect();
-    bulk::insert(
-        &mut *connection,
-        "INSERT INTO invoices
-             (id, customer_id, chain_id, subscription_id, plan_version, kind, boundary_ms, part,
-              status, currency, total, step, attempt, attempts, created_at_ms)",
-        &heads,
-        "",
-    )
-    .await?;
-    let lines = invoices.iter().flat_map(|(invoice, lines)| {
-        let lines = (0..).zip(*lines);
-        lines.map(|(position, line)| line_row(invoice.id, position, line))
-    });
-    let lines: Vec<_> = lines.collect();
-    bulk::insert(
-        connection,
-        "INSERT INTO invoice_lines
-             (identity, invoice_id, position, kind, subscription_id, rate_card, description,
-              period_start_ms, period_end_ms, quantity, unit_amount, amount, discount, credit,
-              total)",
-        &lines,
-        "",
-    )
-    .await?;
-    Ok(())
-}
-
-fn head(invoice: &Invoice) -> [Cell; 15] {
-    [
-        invoice.id.to_string().into(),
-        invoice.customer.to_string().into(),
-        invoice.chain.to_string().into(),
-        invoice.subscription.to_string().into(),
-        i64::from(invoice.plan_version).into(),
-        invoice.kind.name().into(),
-        invoice.boundary.unix_ms().into(),
-        invoice.part.name().into(),
-        invoice.status.name().into(),
-        invoice.currency.code().into(),
-        invoice.total.get().into(),
-        invoice.step.name().into(),
-        i64::from(invoice.attempt).into(),
-        i64::from(invoice.attempts).into(),
-        invoice.created_at.unix_ms().into(),
-    ]
-}
-
-fn line_row(invoice: InvoiceId, position: i64, line: &Line) -> [Cell; 15] {
-    [
-        line.identity.as_str().into(),
-        invoice.to_string().into(),
-        position.into(),
-        line.kind.name().into(),
-        line.subscription.to_string().into(),
-        line.rate_card.as_str().into(),
-        line.description.as_str().into(),
-        line.period.start.unix_ms().into(),
-        line.period.end.unix_ms().into(),
-        line.quantity.to_string().into(),
-        line.unit_amount.map(|amount| amount.to_string()).into(),
-        line.amount.get().into(),
-        line.discount.get().into(),
-        line.credit.get().into(),
-        line.total().get().into(),
-    ]
-}
-
 /// Writes everything of an invoice that Stripe has a say in.
 pub(super) async fn update(connection: &mut Connection, invoice: &Invoice) -> Result<()> {
     sqlx::query(
@@ -295,26 +220,6 @@ pub(super) async fn fees_at(
         })
     });
     fees.collect()
-}
-
-/// Of these chains those of which an invoice with an amount, in money or in credit, was paid.
-pub(super) async fn paying(
-    connection: &mut Connection,
-    chains: &[SubscriptionId],
-) -> Result<HashSet<SubscriptionId>> {
-    let wanted: Vec<[Cell; 1]> = chains.iter().map(|id| [id.to_string().into()]).collect();
-    let rows: Vec<(String,)> = bulk::fetch(
-        connection,
-        "WITH wanted (id) AS (",
-        &wanted,
-        ") SELECT id FROM wanted WHERE EXISTS (
-             SELECT 1 FROM invoices WHERE chain_id = wanted.id AND status = 'paid'
-                 AND (total > 0 OR EXISTS (SELECT 1 FROM invoice_lines
-                     WHERE invoice_id = invoices.id AND credit > 0)))",
-    )
-    .await?;
-    let ids = rows.iter().map(|(id,)| id.parse().map_err(Error::internal));
-    ids.collect()
 }
 
 /// By status, the first due instant of the invoices of a chain with an amount, in money or in credit; but of those of one

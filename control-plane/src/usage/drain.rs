@@ -9,16 +9,19 @@ use tollgate_engine::contract::{CounterField, Script, WindowId};
 use tollgate_engine::limits::WORKER_RECORD_TTL_MS;
 use tollgate_engine::units::Units;
 
+use super::recording::record;
 use super::store::{self, Closed, Trimmed};
 use super::{Counter, LastDrain, Reading};
 use crate::app::App;
 use crate::clock::{BusinessInstant, Stopwatch};
+use crate::ids::SubscriptionId;
 use crate::jobs::Claim;
 use crate::publisher::edge::{Edge, script};
 use crate::subscriptions::Loader;
+use crate::subscriptions::chain::end_of;
 
 /// Chains read and stored by one transaction.
-const CHAINS_PER_TRANSACTION: usize = 100;
+const CHAINS_PER_TRANSACTION: usize = 500;
 /// Chains written into a store in one go.
 const CHAINS_PER_PAGE: i64 = 200;
 /// Windows looked at by one run of the trimming.
@@ -58,8 +61,22 @@ impl Drain {
         };
         let pending = self.edge.pending().await?;
         let mut loader = Loader::default();
-        for page in pending.chunks(CHAINS_PER_TRANSACTION) {
-            self.page(claim, page, &mut loader).await?;
+        let mut pages = pending.chunks(CHAINS_PER_TRANSACTION);
+        let mut read = match pages.next() {
+            Some(page) => self.read(page).await?,
+            None => Vec::new(),
+        };
+        while !read.is_empty() || pages.len() > 0 {
+            // While one page is stored, the next one is read.
+            let next = async {
+                match pages.next() {
+                    Some(page) => self.read(page).await,
+                    None => Ok(Vec::new()),
+                }
+            };
+            let (stored, next) = tokio::join!(self.store(claim, &read, &mut loader), next);
+            stored?;
+            read = next?;
         }
         let state = self.edge.state().await?;
         ensure!(
@@ -75,22 +92,20 @@ impl Drain {
         Ok(())
     }
 
-    async fn page(
+    /// Stores a page that was read, and takes it off the list.
+    async fn store(
         &self,
         claim: &Claim,
-        page: &[(String, String)],
+        readings: &[Reading],
         loader: &mut Loader,
     ) -> anyhow::Result<()> {
-        let readings = self.read(page).await?;
-        let mut trim_at = Vec::with_capacity(readings.len());
-        for reading in &readings {
-            trim_at.push(self.ends(reading, loader).await?);
+        if readings.is_empty() {
+            return Ok(());
         }
+        let trim_at = self.ends(readings, loader).await?;
         let now = self.app.clock.machine_now();
         let mut tx = self.app.database.begin_write().await?;
-        for (reading, trim_at) in readings.iter().zip(&trim_at) {
-            store::record(&mut tx, reading, trim_at, now).await?;
-        }
+        record(&mut tx, readings, &trim_at, now).await?;
         claim.commit(tx).await?;
         let drained: Vec<_> = readings
             .iter()
@@ -128,36 +143,41 @@ impl Drain {
         Ok(readings.collect())
     }
 
-    /// By window of a reading, when its counters may be removed from Redis. A window that no
+    /// By window of readings, when its counters may be removed from Redis. A window that no
     /// subscription has is counted like any other, and stays.
-    async fn ends(
+    async fn ends<'a>(
         &self,
-        reading: &Reading,
+        readings: &'a [Reading],
         loader: &mut Loader,
-    ) -> anyhow::Result<BTreeMap<WindowId, BusinessInstant>> {
-        let ever = BusinessInstant::from_unix_ms(i64::MIN);
-        let chain = match reading.chain.parse() {
-            Ok(id) => {
-                let mut reader = self.app.database.read().await?;
-                loader.chain(&mut reader, id, ever).await?
-            }
-            Err(_) => None,
+    ) -> anyhow::Result<BTreeMap<(&'a str, &'a WindowId), BusinessInstant>> {
+        let ids = readings
+            .iter()
+            .filter_map(|reading| reading.chain.parse().ok());
+        let ids: Vec<_> = ids.collect();
+        let chains = {
+            let mut reader = self.app.database.read().await?;
+            loader.chains_of(&mut reader, &ids).await?
         };
         let mut ends = BTreeMap::new();
-        let windows: BTreeSet<_> = reading
-            .counters
-            .iter()
-            .map(|counter| &counter.window)
-            .collect();
-        for window in windows {
-            match chain.as_ref().and_then(|chain| chain.end_of(window)) {
-                Some(end) => {
-                    ends.insert(window.clone(), end.after(KEPT_AFTER_END));
-                }
-                None => {
-                    let chain = &reading.chain;
-                    tracing::warn!(chain, %window, "units of a window that no subscription has");
-                    metrics::counter!("tollgate_drain_unknown_windows_total").increment(1);
+        for reading in readings {
+            let id: Option<SubscriptionId> = reading.chain.parse().ok();
+            let members = id.and_then(|id| chains.get(&id));
+            let windows: BTreeSet<_> = reading
+                .counters
+                .iter()
+                .map(|counter| &counter.window)
+                .collect();
+            for window in windows {
+                match members.and_then(|members| end_of(members, window)) {
+                    Some(end) => {
+                        let place = (reading.chain.as_str(), window);
+                        ends.insert(place, end.after(KEPT_AFTER_END));
+                    }
+                    None => {
+                        let chain = &reading.chain;
+                        tracing::warn!(chain, %window, "units of a window that no subscription has");
+                        metrics::counter!("tollgate_drain_unknown_windows_total").increment(1);
+                    }
                 }
             }
         }
@@ -233,21 +253,24 @@ impl Drain {
         if closed.is_empty() {
             return Ok(());
         }
+        let counters = store::last_counters(&mut reader, &closed, generation).await?;
+        drop(reader);
         let mut commands = Vec::with_capacity(closed.len());
         for window in &closed {
-            let counters = store::last_counters(&mut reader, window, generation).await?;
-            commands.push(self.trim_command(window, generation, &counters)?);
+            let held = counters.get(&(window.chain.clone(), window.window.clone()));
+            let held = held.map_or(&[][..], Vec::as_slice);
+            commands.push(self.trim_command(window, generation, held)?);
         }
-        drop(reader);
         let answers = self.edge.run::<i64>(&commands).await?;
         let mut tx = self.app.database.begin_write().await?;
-        for (window, answer) in closed.iter().zip(answers) {
+        let outcomes = closed.iter().zip(answers).map(|(window, answer)| {
             let outcome = match answer {
                 1 => Trimmed::Removed,
                 _ => Trimmed::Refused(now.after(TRIM_AGAIN)),
             };
-            store::set_trimmed(&mut tx, window, outcome).await?;
-        }
+            (window, outcome)
+        });
+        store::set_trimmed(&mut tx, &outcomes.collect::<Vec<_>>()).await?;
         Ok(claim.commit(tx).await?)
     }
 

@@ -8,6 +8,7 @@
 mod drain;
 pub mod events;
 pub mod query;
+mod recording;
 pub mod routes;
 mod store;
 mod windows;

@@ -1,14 +1,13 @@
 //! The ledger in the database.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::collections::{BTreeMap, HashMap};
 
 use tollgate_engine::contract::WindowId;
-use tollgate_engine::limits::WORKER_RECORD_TTL_MS;
 use tollgate_engine::units::Units;
 
-use super::{Counter, LastDrain, Reading, Workers};
+use super::{Counter, LastDrain, Workers};
 use crate::clock::{BusinessInstant, MachineInstant};
+use crate::database::bulk::{self, Cell};
 use crate::database::{Connection, Failure};
 use crate::error::{Error, Result};
 
@@ -30,140 +29,21 @@ pub(super) struct Closed {
     pub(super) window: WindowId,
 }
 
-/// Takes a reading in: the greatest value of each counter, and how far each worker has come.
-///
-/// `trim_at` gives for each window of the reading when its counters may be removed from Redis.
-pub(super) async fn record(
-    connection: &mut Connection,
-    reading: &Reading,
-    trim_at: &BTreeMap<WindowId, BusinessInstant>,
-    now: MachineInstant,
-) -> Result<()> {
-    let mut risen = BTreeMap::<&WindowId, u64>::new();
-    for counter in &reading.counters {
-        let before = units_of(&mut *connection, reading, counter).await?;
-        if before < Some(counter.units) {
-            upsert(&mut *connection, reading, counter).await?;
-            let before = before.unwrap_or(Units::ZERO);
-            let units = counter.units.saturating_sub(before).milli();
-            *risen.entry(&counter.window).or_default() += units;
-        }
-    }
-    for (window, milli) in risen {
-        let trim_at = trim_at.get(window).copied();
-        add_to_window(&mut *connection, &reading.chain, window, milli, trim_at).await?;
-    }
-    record_workers(connection, reading, now).await
+/// A counter of the ledger.
+#[derive(sqlx::FromRow)]
+pub(super) struct CounterRow {
+    pub(super) chain_id: String,
+    pub(super) epoch: i64,
+    pub(super) meter: String,
+    pub(super) start_ms: i64,
+    pub(super) generation: i64,
+    pub(super) late_generation: i64,
+    pub(super) hour: i64,
+    pub(super) api_key: String,
+    pub(super) units: i64,
 }
 
-async fn units_of(
-    connection: &mut Connection,
-    reading: &Reading,
-    counter: &Counter,
-) -> Result<Option<Units>> {
-    let milli: Option<i64> = sqlx::query_scalar(
-        "SELECT units FROM usage_counters
-         WHERE chain_id = $1 AND epoch = $2 AND meter = $3 AND start_ms = $4 AND generation = $5
-             AND late_generation = $6 AND hour = $7 AND api_key = $8",
-    )
-    .bind(&reading.chain)
-    .bind(i64::from(counter.window.epoch))
-    .bind(&counter.window.meter)
-    .bind(counter.window.start_ms)
-    .bind(reading.generation)
-    .bind(counter.late_generation)
-    .bind(counter.hour)
-    .bind(&counter.api_key)
-    .fetch_optional(connection)
-    .await?;
-    milli.map(units).transpose()
-}
-
-async fn upsert(connection: &mut Connection, reading: &Reading, counter: &Counter) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO usage_counters
-             (chain_id, epoch, meter, start_ms, generation, late_generation, hour, api_key, units)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-         ON CONFLICT (chain_id, epoch, meter, start_ms, generation, late_generation, hour, api_key)
-         DO UPDATE SET units = excluded.units",
-    )
-    .bind(&reading.chain)
-    .bind(i64::from(counter.window.epoch))
-    .bind(&counter.window.meter)
-    .bind(counter.window.start_ms)
-    .bind(reading.generation)
-    .bind(counter.late_generation)
-    .bind(counter.hour)
-    .bind(&counter.api_key)
-    .bind(milli(counter.units)?)
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-async fn add_to_window(
-    connection: &mut Connection,
-    chain: &str,
-    window: &WindowId,
-    milli: u64,
-    trim_at: Option<BusinessInstant>,
-) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO usage_windows (chain_id, epoch, meter, start_ms, units, trim_at_ms, trimmed)
-         VALUES ($1, $2, $3, $4, $5, $6, 0)
-         ON CONFLICT (chain_id, epoch, meter, start_ms) DO UPDATE SET
-             units = usage_windows.units + excluded.units, trim_at_ms = excluded.trim_at_ms,
-             trimmed = 0",
-    )
-    .bind(chain)
-    .bind(i64::from(window.epoch))
-    .bind(&window.meter)
-    .bind(window.start_ms)
-    .bind(i64::try_from(milli).map_err(Error::internal)?)
-    .bind(trim_at.map(BusinessInstant::unix_ms))
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-async fn record_workers(
-    connection: &mut Connection,
-    reading: &Reading,
-    now: MachineInstant,
-) -> Result<()> {
-    let mut workers = match workers_of(&mut *connection, &reading.chain).await? {
-        Some(known) => read_workers(&known)?,
-        None => Workers::default(),
-    };
-    let forgotten = now.before(Duration::from_millis(WORKER_RECORD_TTL_MS));
-    workers.merge(&reading.sequences, now, forgotten);
-    let late = reading
-        .counters
-        .iter()
-        .map(|counter| counter.late_generation)
-        .max();
-    sqlx::query(
-        "INSERT INTO usage_chains (chain_id, workers, late_generation) VALUES ($1, $2, $3)
-         ON CONFLICT (chain_id) DO UPDATE SET workers = excluded.workers,
-             late_generation = CASE WHEN usage_chains.late_generation < excluded.late_generation
-                 THEN excluded.late_generation ELSE usage_chains.late_generation END",
-    )
-    .bind(&reading.chain)
-    .bind(serde_json::to_string(&workers.0).map_err(Error::internal)?)
-    .bind(late.unwrap_or(0))
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-async fn workers_of(connection: &mut Connection, chain: &str) -> Result<Option<String>, Failure> {
-    sqlx::query_scalar("SELECT workers FROM usage_chains WHERE chain_id = $1")
-        .bind(chain)
-        .fetch_optional(connection)
-        .await
-}
-
-fn read_workers(text: &str) -> Result<Workers> {
+pub(super) fn read_workers(text: &str) -> Result<Workers> {
     serde_json::from_str(text)
         .map(Workers)
         .map_err(Error::internal)
@@ -312,36 +192,49 @@ pub(super) async fn closed(
     closed.collect()
 }
 
-/// The counters of a window of the last late generation of this life of the store.
+/// By window, its counters of the last late generation of this life of the store.
 pub(super) async fn last_counters(
     connection: &mut Connection,
-    closed: &Closed,
+    closed: &[Closed],
     generation: i64,
-) -> Result<Vec<Counter>> {
-    let rows: Vec<(i64, i64, String, i64)> = sqlx::query_as(
-        "SELECT late_generation, hour, api_key, units FROM usage_counters
-         WHERE chain_id = $1 AND epoch = $2 AND meter = $3 AND start_ms = $4 AND generation = $5
-         ORDER BY late_generation",
-    )
-    .bind(&closed.chain)
-    .bind(i64::from(closed.window.epoch))
-    .bind(&closed.window.meter)
-    .bind(closed.window.start_ms)
-    .bind(generation)
-    .fetch_all(connection)
-    .await?;
-    let last = rows.last().map(|(late_generation, ..)| *late_generation);
-    let rows = rows.into_iter().filter(|row| Some(row.0) == last);
-    let counters = rows.map(|(late_generation, hour, api_key, milli)| {
-        Ok(Counter {
-            window: closed.window.clone(),
-            late_generation,
-            hour,
-            api_key,
-            units: units(milli)?,
+) -> Result<HashMap<(String, WindowId), Vec<Counter>>> {
+    let wanted: Vec<[Cell; 5]> = closed
+        .iter()
+        .map(|closed| {
+            [
+                closed.chain.as_str().into(),
+                i64::from(closed.window.epoch).into(),
+                closed.window.meter.as_str().into(),
+                closed.window.start_ms.into(),
+                generation.into(),
+            ]
         })
-    });
-    counters.collect()
+        .collect();
+    let rows: Vec<CounterRow> = bulk::fetch(
+        connection,
+        "WITH wanted (chain_id, epoch, meter, start_ms, generation) AS (",
+        &wanted,
+        ") SELECT held.* FROM wanted CROSS JOIN usage_counters held
+         WHERE held.chain_id = wanted.chain_id AND held.epoch = wanted.epoch
+             AND held.meter = wanted.meter AND held.start_ms = wanted.start_ms
+             AND held.generation = wanted.generation
+         ORDER BY held.late_generation",
+    )
+    .await?;
+    let mut windows = HashMap::<_, Vec<Counter>>::new();
+    for row in rows {
+        let window = window_id(row.epoch, row.meter, row.start_ms)?;
+        let counters = windows.entry((row.chain_id, window.clone())).or_default();
+        counters.retain(|earlier| earlier.late_generation == row.late_generation);
+        counters.push(Counter {
+            window,
+            late_generation: row.late_generation,
+            hour: row.hour,
+            api_key: row.api_key,
+            units: units(row.units)?,
+        });
+    }
+    Ok(windows)
 }
 
 /// What became of a window's counters in Redis.
@@ -354,26 +247,34 @@ pub(super) enum Trimmed {
 
 pub(super) async fn set_trimmed(
     connection: &mut Connection,
-    closed: &Closed,
-    outcome: Trimmed,
+    outcomes: &[(&Closed, Trimmed)],
 ) -> Result<(), Failure> {
-    let (trimmed, again) = match outcome {
-        Trimmed::Removed => (1_i64, None),
-        Trimmed::Refused(again) => (0, Some(again.unix_ms())),
-    };
-    sqlx::query(
-        "UPDATE usage_windows SET trimmed = $1, trim_at_ms = COALESCE($2, trim_at_ms)
-         WHERE chain_id = $3 AND epoch = $4 AND meter = $5 AND start_ms = $6",
+    let rows: Vec<[Cell; 7]> = outcomes
+        .iter()
+        .map(|(closed, outcome)| {
+            let (trimmed, again) = match outcome {
+                Trimmed::Removed => (1, None),
+                Trimmed::Refused(again) => (0, Some(again.unix_ms())),
+            };
+            [
+                closed.chain.as_str().into(),
+                i64::from(closed.window.epoch).into(),
+                closed.window.meter.as_str().into(),
+                closed.window.start_ms.into(),
+                0.into(),
+                again.into(),
+                trimmed.into(),
+            ]
+        })
+        .collect();
+    bulk::insert(
+        connection,
+        "INSERT INTO usage_windows (chain_id, epoch, meter, start_ms, units, trim_at_ms, trimmed)",
+        &rows,
+        "ON CONFLICT (chain_id, epoch, meter, start_ms) DO UPDATE SET trimmed = excluded.trimmed,
+             trim_at_ms = COALESCE(excluded.trim_at_ms, usage_windows.trim_at_ms)",
     )
-    .bind(trimmed)
-    .bind(again)
-    .bind(&closed.chain)
-    .bind(i64::from(closed.window.epoch))
-    .bind(&closed.window.meter)
-    .bind(closed.window.start_ms)
-    .execute(connection)
     .await
-    .map(drop)
 }
 
 pub(super) fn window_id(epoch: i64, meter: String, start_ms: i64) -> Result<WindowId> {

@@ -54,19 +54,27 @@ impl Chain {
     /// When a window ends, if a subscription of the chain has or had it.
     #[must_use]
     pub fn end_of(&self, window: &WindowId) -> Option<BusinessInstant> {
-        let start = BusinessInstant::from_unix_ms(window.start_ms);
-        let mut terms = self
-            .terms()
-            .filter(|term| term.subscription.epoch == window.epoch);
-        let term = terms.find(|term| term.contains(start))?;
-        term.entitlements().find_map(|(meter, entitlement)| {
-            let Entitlement::Metered { usage_period, .. } = entitlement else {
-                return None;
-            };
-            let found = term.windows(meter, *usage_period, start).next()?;
-            (found.id == *window).then_some(found.end)
-        })
+        end_of(&self.members, window)
     }
+}
+
+/// When a window ends, if one of these subscriptions of a chain has or had it.
+#[must_use]
+pub fn end_of(members: &[Member], window: &WindowId) -> Option<BusinessInstant> {
+    let start = BusinessInstant::from_unix_ms(window.start_ms);
+    let mut members = members.iter();
+    let member = members.find(|member| member.subscription.epoch == window.epoch)?;
+    let term = member.term_at(start)?;
+    term.entitlements().find_map(|(meter, entitlement)| {
+        let Entitlement::Metered { usage_period, .. } = entitlement else {
+            return None;
+        };
+        if meter.as_str() != window.meter {
+            return None;
+        }
+        let found = term.windows(meter, *usage_period, start).next()?;
+        (found.id == *window).then_some(found.end)
+    })
 }
 
 /// Reads chains; a plan that several subscriptions are on is read once.
@@ -143,6 +151,23 @@ impl Loader {
     ) -> Result<Vec<Member>> {
         let found = subscriptions::of_chain_ids(connection, chains).await?;
         self.with_plans(connection, found).await
+    }
+
+    /// By chain, its subscriptions, each with its plan, in no order.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn chains_of(
+        &mut self,
+        connection: &mut Connection,
+        chains: &[SubscriptionId],
+    ) -> Result<HashMap<SubscriptionId, Vec<Member>>> {
+        let mut found = HashMap::<_, Vec<Member>>::new();
+        for member in self.members_of_chains(connection, chains).await? {
+            let chain = member.subscription.chain;
+            found.entry(chain).or_default().push(member);
+        }
+        Ok(found)
     }
 
     async fn with_plans(

@@ -1,9 +1,11 @@
 //! Drafts, written: many in one transaction, each with everything that is noted with it.
 
+mod store;
+
 use serde::{Deserialize, Serialize};
 
 use super::assembly::Draft;
-use super::{Invoice, InvoiceStatus, Line, Step, credits, store, windows};
+use super::{Invoice, InvoiceStatus, Line, Step, credits, windows};
 use crate::app::App;
 use crate::database::Write;
 use crate::error::Result;

@@ -1,0 +1,5 @@
+//! What was read of Redis, taken into the ledger.
+
+mod store;
+
+pub(super) use store::record;
