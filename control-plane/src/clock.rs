@@ -62,6 +62,14 @@ macro_rules! instant {
             }
         }
 
+        impl std::str::FromStr for $name {
+            type Err = jiff::Error;
+
+            fn from_str(text: &str) -> Result<Self, jiff::Error> {
+                text.parse().map(Timestamp::into)
+            }
+        }
+
         impl std::fmt::Display for $name {
             fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 self.0.fmt(formatter)

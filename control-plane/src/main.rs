@@ -1,5 +1,6 @@
 //! The command line of Tollgate's control plane.
 
+use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,10 +9,12 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tollgate::app::{App, Role, Server};
+use tollgate::calendar::{Boundaries, Period, Zone};
 use tollgate::cli::invoices::{self, InvoiceCommand};
-use tollgate::clock::Clock;
+use tollgate::clock::{BusinessInstant, Clock};
 use tollgate::config::{self, Config, ConfigError};
 use tollgate::database::Database;
+use tollgate::invoicing::quote::{Lines, quote_lines};
 use tollgate::{doctor, telemetry};
 
 /// Exit status for input that is wrong, as clap uses it too.
@@ -54,6 +57,24 @@ enum Command {
     /// Bills what is due, and shows what would be billed.
     #[command(subcommand)]
     Invoice(InvoiceCommand),
+    /// Prices rate cards without a server: one JSON object a line from standard input, one a line to standard output, in
+    /// order; exit status 2 when a line is wrong.
+    Quote,
+    /// Prints the boundaries between the periods of a cadence, one instant a line, from the anchor on.
+    Periods {
+        /// The first boundary, such as 2026-01-31T15:00:00Z.
+        #[arg(long, value_name = "INSTANT")]
+        anchor: BusinessInstant,
+        /// How far each is from the one before, as an ISO 8601 duration such as P1M.
+        #[arg(long, value_name = "DURATION")]
+        cadence: Period,
+        /// How many to print.
+        #[arg(long)]
+        count: u32,
+        /// The zone whose dates they are, such as Europe/Berlin.
+        #[arg(long, value_name = "ZONE", default_value = "UTC")]
+        time_zone: Zone,
+    },
     /// Asks a running control plane whether it is ready.
     Healthcheck {
         /// Its address; the configured one when left out.
@@ -90,6 +111,20 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             load()?;
             println!("the configuration is valid");
         }
+        Command::Quote => return quote(),
+        Command::Periods {
+            anchor,
+            cadence,
+            count,
+            time_zone,
+        } => {
+            let boundaries = Boundaries::new(anchor, cadence, time_zone);
+            let mut output = BufWriter::new(io::stdout().lock());
+            for n in 0..count {
+                writeln!(output, "{}", boundaries.boundary(n.into()))?;
+            }
+            output.flush()?;
+        }
         Command::Healthcheck { url } => {
             let url = match url {
                 Some(url) => url,
@@ -99,6 +134,14 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn quote() -> anyhow::Result<ExitCode> {
+    let output = BufWriter::new(io::stdout().lock());
+    match quote_lines(io::stdin().lock(), output)? {
+        Lines::Priced => Ok(ExitCode::SUCCESS),
+        Lines::Refused => Ok(ExitCode::from(BAD_INPUT)),
+    }
 }
 
 async fn serve(config: Config, roles: &[Role]) -> anyhow::Result<()> {

@@ -118,7 +118,19 @@ impl Money {
 
 impl fmt::Display for Money {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.decimal().fmt(formatter)
+        let digits = exponent(self.currency);
+        if digits == 0 {
+            return write!(formatter, "{}", self.minor.0);
+        }
+        let minor = self.minor.0.unsigned_abs();
+        let minor_per_main = 10_u64.pow(digits);
+        let sign = if self.minor.0 < 0 { "-" } else { "" };
+        let (whole, part) = (minor / minor_per_main, minor % minor_per_main);
+        write!(
+            formatter,
+            "{sign}{whole}.{part:0width$}",
+            width = digits as usize
+        )
     }
 }
 
@@ -315,6 +327,7 @@ mod tests {
             (2_900, "USD", "29.00"),
             (0, "USD", "0.00"),
             (5, "EUR", "0.05"),
+            (-1_205, "EUR", "-12.05"),
             (500, "JPY", "500"),
             (5_120, "KWD", "5.120"),
             (500, "ISK", "5.00"),

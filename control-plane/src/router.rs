@@ -101,6 +101,15 @@ fn api() -> Vec<(Scope, UtoipaMethodRouter<App>)> {
 /// The routes of the API that are about money, each with the scope that opens it.
 fn money() -> Vec<(Scope, UtoipaMethodRouter<App>)> {
     vec![
+        (Read, routes!(invoicing::quote::routes::create_quote)),
+        (
+            Read,
+            routes!(invoicing::profile::routes::get_billing_profile),
+        ),
+        (
+            Billing,
+            routes!(invoicing::profile::routes::update_billing_profile),
+        ),
         (Read, routes!(invoicing::routes::list_invoices)),
         (Read, routes!(invoicing::routes::get_invoice)),
         (Read, routes!(invoicing::routes::list_customer_invoices)),

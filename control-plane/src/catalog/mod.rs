@@ -2,7 +2,6 @@
 
 pub mod configuration;
 pub mod currency;
-pub mod period;
 pub mod plans;
 pub mod property;
 pub mod routes;

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 pub use store::find;
 
+use crate::calendar::{Zone, check_zone};
 use crate::catalog::check_name;
 use crate::clock::{BusinessInstant, Clock};
 use crate::database::Connection;
@@ -55,6 +56,9 @@ pub struct Customer {
     pub name: String,
     /// Where it gets mail.
     pub email: Option<String>,
+    /// The zone whose dates the boundaries of its subscriptions are; the billing profile's when there is none.
+    #[schema(value_type = Option<String>)]
+    pub time_zone: Option<Zone>,
     /// The operator's notes.
     pub metadata: Metadata,
     /// When it was made.
@@ -72,6 +76,9 @@ pub struct CustomerDocument {
     #[serde(default)]
     name: String,
     email: Option<String>,
+    /// A name of the IANA database: from then on, boundaries of new subscriptions are its dates.
+    #[schema(examples("Europe/Berlin"))]
+    time_zone: Option<String>,
     #[serde(default)]
     metadata: Metadata,
 }
@@ -108,6 +115,8 @@ impl CustomerDocument {
             let detail = "email is not of the form name@host";
             mistakes.add(&root.field("email"), "invalid_email", detail);
         }
+        let place = root.field("timeZone");
+        let time_zone = check_zone(self.time_zone.as_deref(), &place, mistakes);
         let now = clock.business_now();
         Some(Customer {
             id: match before {
@@ -117,6 +126,7 @@ impl CustomerDocument {
             key: self.key,
             name: self.name,
             email: self.email,
+            time_zone,
             metadata: self.metadata,
             created_at: before.map_or(now, |before| before.created_at),
             updated_at: now,

@@ -1,6 +1,7 @@
 //! Customers in the database.
 
 use super::Customer;
+use crate::calendar::Zone;
 use crate::clock::BusinessInstant;
 use crate::database::{Connection, Failure, is_unique_violation};
 use crate::error::{Error, Result};
@@ -12,6 +13,7 @@ struct Row {
     customer_key: Option<String>,
     name: String,
     email: Option<String>,
+    time_zone: Option<String>,
     metadata: String,
     created_at_ms: i64,
     updated_at_ms: i64,
@@ -26,6 +28,11 @@ impl TryFrom<Row> for Customer {
             key: row.customer_key,
             name: row.name,
             email: row.email,
+            time_zone: row
+                .time_zone
+                .map(|name| name.parse())
+                .transpose()
+                .map_err(Error::internal)?,
             metadata: serde_json::from_str(&row.metadata).map_err(Error::internal)?,
             created_at: BusinessInstant::from_unix_ms(row.created_at_ms),
             updated_at: BusinessInstant::from_unix_ms(row.updated_at_ms),
@@ -37,11 +44,12 @@ impl TryFrom<Row> for Customer {
 pub(super) async fn save(connection: &mut Connection, customer: &Customer) -> Result<()> {
     let saved = sqlx::query(
         "INSERT INTO customers
-             (id, customer_key, name, email, metadata, created_at_ms, updated_at_ms)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)
+             (id, customer_key, name, email, metadata, created_at_ms, updated_at_ms, time_zone)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
          ON CONFLICT (id) DO UPDATE SET
              customer_key = excluded.customer_key, name = excluded.name, email = excluded.email,
-             metadata = excluded.metadata, updated_at_ms = excluded.updated_at_ms",
+             time_zone = excluded.time_zone, metadata = excluded.metadata,
+             updated_at_ms = excluded.updated_at_ms",
     )
     .bind(customer.id.to_string())
     .bind(&customer.key)
@@ -50,6 +58,7 @@ pub(super) async fn save(connection: &mut Connection, customer: &Customer) -> Re
     .bind(serde_json::to_string(&customer.metadata).map_err(Error::internal)?)
     .bind(customer.created_at.unix_ms())
     .bind(customer.updated_at.unix_ms())
+    .bind(customer.time_zone.as_ref().map(Zone::to_string))
     .execute(connection)
     .await;
     saved.map(drop).map_err(taken)

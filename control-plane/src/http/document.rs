@@ -43,7 +43,11 @@ impl Place {
     /// A field of the object at this place.
     #[must_use]
     pub fn field(&self, name: &str) -> Self {
-        Self(format!("{self}.{name}"))
+        let mut place = String::with_capacity(self.0.len() + 1 + name.len());
+        place.push_str(&self.0);
+        place.push('.');
+        place.push_str(name);
+        Self(place)
     }
 
     /// An item of the array at this place.
@@ -145,6 +149,13 @@ pub fn read<D: Document>(body: &[u8]) -> Result<Unchecked<D>> {
         document,
         unknown_fields,
     })
+}
+
+/// What is said of a text that is no document at all.
+pub(crate) fn no_json() -> Error {
+    let mut mistakes = Mistakes::default();
+    mistakes.add(&Place::root(), "invalid_json", "there is no JSON here");
+    Error::invalid(mistakes.0)
 }
 
 fn note_unknown(path: &serde_ignored::Path<'_>, tolerated: &[&str], mistakes: &mut Mistakes) {

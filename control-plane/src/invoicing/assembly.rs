@@ -4,13 +4,13 @@ use rust_decimal::Decimal;
 use tollgate_engine::units::Units;
 
 use super::books::Books;
-use super::calendar::Interval;
 use super::charges::{self, FlatCharge, UsageCharge};
 use super::credits::{self, Application, Credit};
 use super::pricing::{self, Cycle, LineId, Rating};
 use super::windows::Rated;
 use super::{Invoice, InvoiceKind, Line, LineKind, Part, issuing, late};
 use crate::app::App;
+use crate::calendar::Interval;
 use crate::catalog::currency::Currency;
 use crate::catalog::plans::RateCard;
 use crate::clock::BusinessInstant;

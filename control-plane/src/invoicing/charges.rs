@@ -6,9 +6,9 @@
 
 use rust_decimal::Decimal;
 
-use super::calendar::{Boundaries, Interval};
 use super::proration::share;
-use crate::catalog::period::Period;
+use crate::calendar::Interval;
+use crate::calendar::Period;
 use crate::catalog::plans::{FlatPrice, PaymentTerm, RateCard, UsagePrice};
 use crate::clock::BusinessInstant;
 use crate::subscriptions::Member;
@@ -178,7 +178,8 @@ pub(super) fn usage_until(member: &Member, boundary: BusinessInstant) -> Vec<Usa
 /// The end that the phase itself has, whatever the subscription's is.
 pub(super) fn phase_end(term: &Term<'_>) -> Option<BusinessInstant> {
     let duration = term.phase.duration?;
-    Some(Boundaries::utc(term.start, duration).boundary(1))
+    let boundaries = term.subscription.boundaries(term.start, duration);
+    Some(boundaries.boundary(1))
 }
 
 /// The same date and time of the next year.

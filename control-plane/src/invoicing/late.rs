@@ -8,10 +8,10 @@ use tollgate_engine::units::Units;
 
 use super::assembly::{self, Draft, Head};
 use super::books::Books;
-use super::calendar::Interval;
 use super::pricing::{self, Cycle, Rating};
 use super::windows::{self, Late, Rated};
 use super::{InvoiceKind, Line, LineKind, Part, charges};
+use crate::calendar::Interval;
 use crate::clock::BusinessInstant;
 use crate::database::Connection;
 use crate::error::{Error, Result};

@@ -8,7 +8,6 @@
 mod assembly;
 pub mod billing;
 mod books;
-pub mod calendar;
 mod charges;
 mod credits;
 mod estimate;
@@ -17,8 +16,10 @@ mod issuing;
 mod late;
 pub mod preview;
 pub mod pricing;
+pub mod profile;
 pub mod proration;
 pub mod pusher;
+pub mod quote;
 mod round;
 pub mod routes;
 pub mod run;
@@ -42,11 +43,11 @@ pub use schedules::{
 pub use state::{apply, standing, standing_but};
 pub use store::{count_issued_since, overdue, unsettled};
 
+use crate::calendar::Interval;
 use crate::catalog::currency::Currency;
 use crate::clock::BusinessInstant;
 use crate::ids::{CustomerId, InvoiceId, SubscriptionId};
 use crate::money::Minor;
-use calendar::Interval;
 
 /// Why there is an invoice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

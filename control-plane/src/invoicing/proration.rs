@@ -3,8 +3,8 @@
 use rust_decimal::Decimal;
 use tollgate_engine::units::Units;
 
-use super::calendar::Interval;
 use super::pricing::quantity;
+use crate::calendar::Interval;
 use crate::catalog::currency::Currency;
 use crate::catalog::plans::Proration;
 use crate::clock::BusinessInstant;

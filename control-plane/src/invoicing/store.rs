@@ -2,9 +2,9 @@
 
 use rust_decimal::Decimal;
 
-use super::calendar::Interval;
 use super::credits::CutFee;
 use super::{Invoice, InvoiceKind, InvoiceStatus, Line, LineKind, Part, Step};
+use crate::calendar::Interval;
 use crate::clock::BusinessInstant;
 use crate::database::Connection;
 use crate::database::bulk::{self, Cell};

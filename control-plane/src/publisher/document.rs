@@ -8,7 +8,7 @@ use tollgate_engine::contract::{self, AccessDocument, KeyDocument, WindowId};
 use tollgate_engine::slug::Slug;
 use tollgate_engine::units::Units;
 
-use crate::catalog::period::Period;
+use crate::calendar::Period;
 use crate::catalog::plans::{Entitlement, Limit};
 use crate::clock::BusinessInstant;
 use crate::keys::ApiKey;

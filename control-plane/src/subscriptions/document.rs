@@ -9,6 +9,7 @@ use tollgate_engine::units::Units;
 use utoipa::ToSchema;
 
 use super::{PaymentStatus, Status, Subscription};
+use crate::calendar::Zone;
 use crate::catalog::check_slug;
 use crate::clock::BusinessInstant;
 use crate::http::document::{Document, Mistakes, Place, Scalar};
@@ -52,6 +53,9 @@ pub struct SubscriptionView {
     pub chain: SubscriptionId,
     /// Its number in the chain, from 1.
     pub epoch: u32,
+    /// The zone whose dates its boundaries are.
+    #[schema(value_type = String)]
+    pub time_zone: Zone,
     /// When it was made.
     pub created_at: BusinessInstant,
 }
@@ -84,6 +88,7 @@ impl SubscriptionView {
                 .collect(),
             chain: shown.chain,
             epoch: shown.epoch,
+            time_zone: shown.zone,
             created_at: shown.created_at,
         }
     }

@@ -19,7 +19,6 @@ use crate::database::Write;
 use crate::error::{Error, Result};
 use crate::ids::SubscriptionId;
 use crate::invoicing;
-use crate::invoicing::calendar::Boundaries;
 use crate::payments::grace::FirstPayment;
 use crate::random_base62;
 use crate::{payments, publisher};
@@ -223,8 +222,7 @@ async fn first_cycle(
     now: BusinessInstant,
 ) -> Result<BusinessInstant> {
     if let WishedAnchor::At(anchor) = wish.anchor {
-        let boundaries = Boundaries::utc(anchor, offer.plan.billing_cadence);
-        return Ok(boundaries.period_at(now).end);
+        return Ok(offer.boundaries(anchor).period_at(now).end);
     }
     let mut loader = Loader::default();
     let mut cycles = Vec::new();
@@ -247,6 +245,7 @@ fn follow(new: &mut Subscription, current: &Member, wish: &Wish) {
     new.overage_limits = current.subscription.overage_limits.clone();
     if let (WishedAnchor::Keep, Some(term)) = (wish.anchor, term) {
         new.anchor = Anchor::Kept(term.anchor());
+        new.zone = current.subscription.zone.clone();
     }
 }
 

@@ -33,6 +33,7 @@ pub use payment::block;
 pub(crate) use store::find;
 pub use waiting::invoice_settled;
 
+use crate::calendar::{Boundaries, Period, Zone};
 use crate::clock::BusinessInstant;
 use crate::database::Connection;
 use crate::error::{Error, Result};
@@ -81,6 +82,8 @@ pub struct Subscription {
     pub resumed: BTreeMap<Slug, Resumed>,
     /// Where its boundaries count from.
     pub anchor: Anchor,
+    /// The zone whose dates they are, as it was when it was made.
+    pub zone: Zone,
     /// By meter, units beyond the quota of a soft limit that replace the plan's `overageLimit`.
     pub overage_limits: BTreeMap<Slug, Units>,
     /// First instant.
@@ -196,6 +199,12 @@ impl Anchor {
 }
 
 impl Subscription {
+    /// Where periods of a cadence begin and end that count from `anchor`.
+    #[must_use]
+    pub fn boundaries(&self, anchor: BusinessInstant, cadence: Period) -> Boundaries {
+        Boundaries::new(anchor, cadence, self.zone.clone())
+    }
+
     /// Where it is in its life at `now`.
     #[must_use]
     pub fn status(&self, now: BusinessInstant) -> Status {

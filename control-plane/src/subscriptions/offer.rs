@@ -9,6 +9,7 @@ use tollgate_engine::slug::Slug;
 use super::document::{Wish, WishedAnchor};
 use super::{Anchor, Begin, Member, Start, Subscription, store};
 use crate::app::App;
+use crate::calendar::{Boundaries, Zone};
 use crate::catalog::configuration::Configuration;
 use crate::catalog::plans::{self, Phase, Plan, PlanStatus, PlanVersion};
 use crate::clock::BusinessInstant;
@@ -16,12 +17,15 @@ use crate::customers::Customer;
 use crate::database::Write;
 use crate::error::{Error, Result, Violation};
 use crate::ids::SubscriptionId;
+use crate::invoicing::profile;
 
 /// A plan with the version it is.
 pub(super) struct Offer {
     pub(super) version: PlanVersion,
     pub(super) plan: Plan,
     pub(super) starting_phase: usize,
+    /// The zone whose dates the customer's boundaries are.
+    zone: Zone,
 }
 
 impl Offer {
@@ -29,6 +33,11 @@ impl Offer {
     pub(super) fn charges_in_advance(&self) -> bool {
         let first = self.plan.phases.get(self.starting_phase);
         first.is_some_and(Phase::charges_in_advance)
+    }
+
+    /// Where its periods begin and end that count from `anchor`.
+    pub(super) fn boundaries(&self, anchor: BusinessInstant) -> Boundaries {
+        Boundaries::new(anchor, self.plan.billing_cadence, self.zone.clone())
     }
 
     /// The subscription to it that begins at `start`, to be added to a chain.
@@ -60,6 +69,7 @@ impl Offer {
                 WishedAnchor::At(instant) => Anchor::Given(instant),
                 WishedAnchor::Start | WishedAnchor::Keep => Anchor::Start,
             },
+            zone: self.zone,
             overage_limits: BTreeMap::new(),
             active_from: start,
             active_to: None,
@@ -111,6 +121,7 @@ pub(super) async fn offer(
         version,
         plan,
         starting_phase,
+        zone: profile::zone(tx, customer).await?,
     })
 }
 

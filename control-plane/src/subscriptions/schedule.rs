@@ -8,7 +8,6 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use tollgate_engine::contract::WindowId;
@@ -16,10 +15,9 @@ use tollgate_engine::slug::Slug;
 use tollgate_engine::units::Units;
 
 use super::{Anchor, Begin, Member, Subscription};
-use crate::catalog::period::Period;
+use crate::calendar::{Boundaries, Interval, Period, Zone};
 use crate::catalog::plans::{Entitlement, Phase, UsagePrice};
 use crate::clock::BusinessInstant;
-use crate::invoicing::calendar::{Boundaries, Interval};
 
 /// A stretch of time in which one phase of one subscription holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -62,12 +60,19 @@ struct Share {
 }
 
 /// Where windows of a meter begin and end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Grid {
     anchor: BusinessInstant,
-    #[serde(deserialize_with = "from_text")]
     period: Period,
+    #[serde(default)]
+    zone: Zone,
+}
+
+impl Grid {
+    fn boundaries(&self) -> Boundaries {
+        Boundaries::new(self.anchor, self.period, self.zone.clone())
+    }
 }
 
 /// A window that another subscription goes on with.
@@ -92,7 +97,7 @@ impl Member {
         for phase in self.plan.phases.iter().skip(subscription.starting_phase) {
             let phase_end = phase
                 .duration
-                .map(|duration| Boundaries::utc(start, duration).boundary(1));
+                .map(|duration| subscription.boundaries(start, duration).boundary(1));
             let end = [phase_end, subscription.active_to]
                 .into_iter()
                 .flatten()
@@ -132,7 +137,7 @@ impl<'a> Term<'a> {
     /// Where periods of a cadence begin and end in it.
     #[must_use]
     pub fn boundaries(&self, cadence: Period) -> Boundaries {
-        Boundaries::utc(self.anchor(), cadence)
+        self.subscription.boundaries(self.anchor(), cadence)
     }
 
     /// What its boundaries count from.
@@ -177,6 +182,7 @@ impl<'a> Term<'a> {
         let own = Grid {
             anchor: self.anchor(),
             period,
+            zone: self.subscription.zone.clone(),
         };
         let resumed = self.subscription.resumed.get(meter);
         let resumed = resumed.filter(|resumed| self.start < resumed.end && !self.is_charged());
@@ -186,7 +192,7 @@ impl<'a> Term<'a> {
             let carried = carried.chain(self.earlier_starts(meter)).collect();
             return self.window(meter, self.start, resumed.end, carried, grid);
         }
-        let whole = Boundaries::utc(grid.anchor, period).period_at(at);
+        let whole = grid.boundaries().period_at(at);
         let least = resumed.map_or(self.start, |resumed| resumed.end.max(self.start));
         let start = whole.start.max(least);
         let share = self.share_of(start, whole);
@@ -264,9 +270,8 @@ impl UsageWindow {
     /// The cycle that it is, or is a part of.
     #[must_use]
     pub fn whole(&self) -> Interval {
-        let cycles = Boundaries::utc(self.grid.anchor, self.grid.period);
         Interval {
-            start: cycles.period_at(self.start).start,
+            start: self.grid.boundaries().period_at(self.start).start,
             end: self.whole_end,
         }
     }
@@ -315,11 +320,12 @@ impl Resumed {
     /// The same boundaries as before for the same period, else new ones from the window's end.
     fn grid_for(&self, period: Period) -> Grid {
         if self.grid.period == period {
-            return self.grid;
+            return self.grid.clone();
         }
         Grid {
             anchor: self.end,
             period,
+            zone: self.grid.zone.clone(),
         }
     }
 }
@@ -348,15 +354,6 @@ pub fn resumed_at(members: &[Member], start: BusinessInstant) -> BTreeMap<Slug, 
         }
     }
     resumed
-}
-
-fn from_text<'de, T, D>(deserializer: D) -> Result<T, D::Error>
-where
-    T: FromStr<Err: std::fmt::Display>,
-    D: Deserializer<'de>,
-{
-    let text = String::deserialize(deserializer)?;
-    text.parse().map_err(serde::de::Error::custom)
 }
 
 fn to_texts<S: serde::Serializer>(ids: &[WindowId], serializer: S) -> Result<S::Ok, S::Error> {

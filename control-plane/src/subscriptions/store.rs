@@ -24,6 +24,7 @@ struct Row {
     anchor_ms: Option<i64>,
     anchor_kept: i64,
     overage_limits: String,
+    time_zone: String,
     resumed: String,
     active_from_ms: i64,
     active_to_ms: Option<i64>,
@@ -58,6 +59,7 @@ impl TryFrom<Row> for Subscription {
                 (Some(ms), 0) => Anchor::Given(BusinessInstant::from_unix_ms(ms)),
                 (Some(ms), _) => Anchor::Kept(BusinessInstant::from_unix_ms(ms)),
             },
+            zone: row.time_zone.parse().map_err(Error::internal)?,
             overage_limits: serde_json::from_str(&row.overage_limits).map_err(Error::internal)?,
             active_from: BusinessInstant::from_unix_ms(row.active_from_ms),
             active_to: row.active_to_ms.map(BusinessInstant::from_unix_ms),
@@ -71,8 +73,9 @@ pub(super) async fn insert(connection: &mut Connection, new: &Subscription) -> R
         "INSERT INTO subscriptions
              (id, subscription_key, chain_id, epoch, customer_id, plan_id, plan_key, plan_version,
               starting_phase, trial, resumed, active_from_ms, active_to_ms, created_at_ms,
-              waits_for_payment, anchor_ms, anchor_kept, overage_limits)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+              waits_for_payment, anchor_ms, anchor_kept, overage_limits, time_zone)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
+                 $19)",
     )
     .bind(new.id.to_string())
     .bind(&new.key)
@@ -92,6 +95,7 @@ pub(super) async fn insert(connection: &mut Connection, new: &Subscription) -> R
     .bind(new.anchor.instant().map(BusinessInstant::unix_ms))
     .bind(i64::from(matches!(new.anchor, Anchor::Kept(_))))
     .bind(serde_json::to_string(&new.overage_limits).map_err(Error::internal)?)
+    .bind(new.zone.to_string())
     .execute(connection)
     .await;
     match inserted {

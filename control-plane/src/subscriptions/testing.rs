@@ -9,6 +9,7 @@ use tollgate_engine::units::Units;
 
 use super::schedule::{Resumed, resumed_at};
 use super::{Anchor, Begin, Chain, Member, Start, Subscription};
+use crate::calendar::Zone;
 use crate::catalog::plans::{
     Entitlement, FlatPrice, Grant, Limit, PaymentTerm, Phase, Plan, Price, Proration, Rate,
     RateCard, RateCardKind, TierPrice, Tiers, UsagePrice,
@@ -143,6 +144,7 @@ impl Chain {
             begin: Begin::OnTime,
             resumed,
             anchor: Anchor::Start,
+            zone: Zone::UTC,
             overage_limits: BTreeMap::new(),
             active_from: start,
             active_to: None,
@@ -158,6 +160,12 @@ impl Chain {
     /// Has the boundaries of the last subscription count from elsewhere.
     pub fn anchored(mut self, anchor: Anchor) -> Self {
         self.members.last_mut().unwrap().subscription.anchor = anchor;
+        self
+    }
+
+    /// Has the boundaries of the last subscription be dates of a zone.
+    pub fn in_zone(mut self, zone: &str) -> Self {
+        self.members.last_mut().unwrap().subscription.zone = zone.parse().unwrap();
         self
     }
 

@@ -145,6 +145,10 @@ pub struct RateCardDocument {
     pub metadata: Metadata,
 }
 
+impl Document for RateCardDocument {
+    const TOLERATED: &'static [&'static str] = PlanDocument::TOLERATED;
+}
+
 /// What a rate card costs. Amounts are decimals of the plan's currency.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

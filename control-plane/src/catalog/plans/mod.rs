@@ -16,11 +16,12 @@ pub use document::{EntitlementDocument, PhaseDocument, PlanDocument, RateCardDoc
 pub use price::{
     FlatPrice, PackageSize, PaymentTerm, Price, Proration, Rate, TierPrice, Tiers, UsagePrice,
 };
+pub(crate) use rules::check_rate_card;
 pub(crate) use store::unknown_keys;
 pub use store::{find_active, find_version};
 
 use super::currency::Currency;
-use super::period::Period;
+use crate::calendar::Period;
 use crate::clock::BusinessInstant;
 use crate::error::{Error, Result};
 use crate::ids::PlanId;

@@ -7,7 +7,7 @@ use tollgate_engine::slug::Slug;
 use tollgate_engine::units::Units;
 
 use super::{Entitlement, Phase, Plan, RateCard};
-use crate::catalog::period::Period;
+use crate::calendar::Period;
 use crate::money::Percentage;
 
 /// The mean of the Gregorian calendar in days: 146,097 in 4,800 months.

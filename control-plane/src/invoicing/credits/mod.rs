@@ -6,11 +6,11 @@ use tollgate_engine::slug::Slug;
 use tollgate_engine::units::Units;
 
 use super::books::Books;
-use super::calendar::Interval;
 use super::charges;
 use super::proration::{self, Consumption, Fee};
 use super::{InvoiceStatus, Line, LineKind};
 use crate::app::App;
+use crate::calendar::Interval;
 use crate::catalog::currency::Currency;
 use crate::catalog::plans::Entitlement;
 use crate::clock::BusinessInstant;

@@ -1,3 +1,5 @@
+mod exact;
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,8 +1,8 @@
 use super::*;
+use crate::calendar::Interval;
 use crate::catalog::currency::Currency;
 use crate::clock::{BusinessInstant, MachineInstant};
 use crate::ids::{CustomerId, SubscriptionId};
-use crate::invoicing::calendar::Interval;
 use crate::invoicing::{LineKind, Part};
 
 fn invoice() -> Invoice {

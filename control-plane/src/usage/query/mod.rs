@@ -9,10 +9,9 @@ use serde::Deserialize;
 use tollgate_engine::units::Units;
 use utoipa::ToSchema;
 
+use crate::calendar::{Boundaries, Interval, Period};
 use crate::catalog::Aggregation;
-use crate::catalog::period::Period;
 use crate::clock::BusinessInstant;
-use crate::invoicing::calendar::{Boundaries, Interval};
 
 /// How long the stretches are that usage is shown by, in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]

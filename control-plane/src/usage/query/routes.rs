@@ -11,11 +11,11 @@ use utoipa::ToSchema;
 
 use super::{GroupBy, WindowSize, add_up, store};
 use crate::app::App;
+use crate::calendar::Interval;
 use crate::catalog::{self, Aggregation};
 use crate::clock::BusinessInstant;
 use crate::error::{Error, Result};
 use crate::http::document::Query;
-use crate::invoicing::calendar::Interval;
 use crate::subscriptions;
 
 /// Most rows that one answer is made of.

@@ -3,10 +3,10 @@
 use tollgate_engine::slug::Slug;
 
 use super::{Usage, WindowSize};
+use crate::calendar::Interval;
 use crate::clock::BusinessInstant;
 use crate::database::Connection;
 use crate::error::Result;
-use crate::invoicing::calendar::Interval;
 use crate::subscriptions::Subscription;
 use crate::usage::store::units;
 

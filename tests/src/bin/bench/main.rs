@@ -1,6 +1,7 @@
-//! Measures what the filter costs; `scripts/bench` builds it and what it measures.
+//! Measures what the filter costs, and what billing takes; `scripts/bench` builds it and what it measures.
 
 mod backend;
+mod billing;
 mod customer;
 mod edge;
 mod load;
@@ -9,28 +10,42 @@ mod report;
 mod work;
 
 use std::env;
+use std::fmt::Display;
 use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::report::Report;
 
-const USAGE: &str = "usage: scripts/bench edge [--json] [--check]
+const USAGE: &str = "usage: scripts/bench edge|billing [--json] [--check]
   --json   print the figures as one JSON object, and the table to standard error
-  --check  fail when the filter is slower than it may be";
+  --check  fail when anything is slower than it may be";
 
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug)]
+enum Subject {
+    Edge,
+    Billing,
+}
+
+#[derive(Debug)]
 struct Options {
+    subject: Subject,
     json: bool,
     check: bool,
 }
 
 impl Options {
     fn parse(mut arguments: impl Iterator<Item = String>) -> Option<Self> {
-        if arguments.next()? != "edge" {
-            return None;
-        }
-        let mut options = Self::default();
+        let subject = match arguments.next()?.as_str() {
+            "edge" => Subject::Edge,
+            "billing" => Subject::Billing,
+            _ => return None,
+        };
+        let mut options = Self {
+            subject,
+            json: false,
+            check: false,
+        };
         for argument in arguments {
             match argument.as_str() {
                 "--json" => options.json = true,
@@ -49,22 +64,35 @@ async fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     // Whichever is not waited for to its end is dropped, and every server with it.
-    let results = tokio::select! {
-        biased;
-        () = told_to_stop() => return ExitCode::FAILURE,
-        results = edge::measure() => results,
-    };
-    let report = Report::new(results);
+    match options.subject {
+        Subject::Edge => {
+            let results = tokio::select! {
+                biased;
+                () = told_to_stop() => return ExitCode::FAILURE,
+                results = edge::measure() => results,
+            };
+            let report = Report::new(results);
+            show(&options, &report, &report.json(), report.holds())
+        }
+        Subject::Billing => {
+            let report = billing::measure();
+            show(&options, &report, &report.json(), report.holds())
+        }
+    }
+}
+
+/// Prints a report, and says whether it is as it must be.
+fn show(options: &Options, report: &dyn Display, json: &str, holds: bool) -> ExitCode {
     if options.json {
         eprintln!("{report}");
-        println!("{}", report.json());
+        println!("{json}");
     } else {
         print!("{report}");
     }
-    if options.check && !report.holds() {
-        return ExitCode::FAILURE;
+    match options.check && !holds {
+        true => ExitCode::FAILURE,
+        false => ExitCode::SUCCESS,
     }
-    ExitCode::SUCCESS
 }
 
 async fn told_to_stop() {

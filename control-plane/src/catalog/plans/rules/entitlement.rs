@@ -5,7 +5,7 @@ use tollgate_engine::slug::Slug;
 use tollgate_engine::units::Units;
 
 use super::{Check, FeatureState, PeriodCodes};
-use crate::catalog::period::Period;
+use crate::calendar::Period;
 use crate::catalog::plans::{Entitlement, EntitlementDocument, Limit};
 use crate::http::document::{Place, Scalar};
 

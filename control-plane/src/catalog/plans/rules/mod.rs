@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tollgate_engine::slug::Slug;
 
-use super::{Phase, PhaseDocument, Plan, PlanDocument};
-use crate::catalog::period::{NotPeriod, Period};
+use super::{Phase, PhaseDocument, Plan, PlanDocument, RateCard, RateCardDocument};
+use crate::calendar::{NotPeriod, Period};
 use crate::catalog::{Feature, check_name, check_slug};
 use crate::http::document::{Mistakes, Place};
 
@@ -80,6 +80,22 @@ pub(super) fn read_published(document: &PlanDocument) -> Option<Plan> {
     let mut check = Check::new(None);
     let plan = check.plan(document);
     plan.filter(|_| check.critical.is_empty() && check.other.is_empty())
+}
+
+/// Checks a rate card that is in no plan, and gives what it describes when there is no mistake at all.
+pub(crate) fn check_rate_card(
+    document: &RateCardDocument,
+    place: &Place,
+    mistakes: &mut Mistakes,
+) -> Option<RateCard> {
+    let mut check = Check::new(None);
+    // A plan of which it is the only card.
+    let cadence = document.billing_cadence.as_deref().unwrap_or("P1M");
+    let card = check.rate_card(document, cadence.parse().ok(), place);
+    let sound = check.critical.is_empty() && check.other.is_empty();
+    mistakes.append(check.critical);
+    mistakes.append(check.other);
+    card.filter(|_| sound)
 }
 
 struct Check<'a> {
@@ -249,7 +265,7 @@ impl<'a> Check<'a> {
     }
 
     fn period(&mut self, text: &str, codes: &PeriodCodes, place: &Place) -> Option<Period> {
-        let error = match text.parse() {
+        let error = match text.parse().and_then(Period::at_least_an_hour) {
             Ok(period) => return Some(period),
             Err(error) => error,
         };

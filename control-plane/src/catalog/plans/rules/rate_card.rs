@@ -3,7 +3,7 @@
 use tollgate_engine::slug::Slug;
 
 use super::{Check, FeatureState};
-use crate::catalog::period::{NotPeriod, Period};
+use crate::calendar::{NotPeriod, Period};
 use crate::catalog::plans::document::{PriceDocument, TaxDocument};
 use crate::catalog::plans::{
     Entitlement, Grant, Limit, Price, RateCard, RateCardDocument, RateCardKind,
@@ -170,7 +170,7 @@ impl Check<'_> {
         let parsed = match (&document.billing_cadence, kind) {
             (None, Some(RateCardKind::UsageBased)) => Err(NotPeriod::NotIso),
             (None, _) => return Some(None),
-            (Some(text), _) => text.parse(),
+            (Some(text), _) => text.parse().and_then(Period::at_least_an_hour),
         };
         let cadence = parsed
             .ok()

@@ -4,10 +4,15 @@
 //! clamped to the month's last: from January 31 by months come February 28 and March 31. Months and
 //! days are those of the time zone, so that boundaries are local dates; hours are exact.
 
-use jiff::tz::TimeZone;
+mod period;
+mod zone;
+
 use jiff::{Span, Timestamp};
 
-use crate::catalog::period::Period;
+pub use period::{NotPeriod, Period};
+pub(crate) use zone::check_zone;
+pub use zone::{NotZone, Zone};
+
 use crate::clock::BusinessInstant;
 
 const SECONDS_PER_DAY: i64 = 86_400;
@@ -28,13 +33,13 @@ pub struct Interval {
 pub struct Boundaries {
     anchor: BusinessInstant,
     cadence: Period,
-    zone: TimeZone,
+    zone: Zone,
 }
 
 impl Boundaries {
     /// The boundaries of `cadence` from `anchor`, as local dates of `zone`.
     #[must_use]
-    pub fn new(anchor: BusinessInstant, cadence: Period, zone: TimeZone) -> Self {
+    pub fn new(anchor: BusinessInstant, cadence: Period, zone: Zone) -> Self {
         Self {
             anchor,
             cadence,
@@ -45,7 +50,7 @@ impl Boundaries {
     /// The boundaries of `cadence` from `anchor` in UTC.
     #[must_use]
     pub fn utc(anchor: BusinessInstant, cadence: Period) -> Self {
-        Self::new(anchor, cadence, TimeZone::UTC)
+        Self::new(anchor, cadence, Zone::UTC)
     }
 
     /// Boundary `n`: anchor + n × cadence; the end of the year 9999 when it would be later.
@@ -56,7 +61,7 @@ impl Boundaries {
         } else {
             Timestamp::MAX
         };
-        let anchor = self.anchor.timestamp().to_zoned(self.zone.clone());
+        let anchor = self.anchor.timestamp().to_zoned(self.zone.time_zone());
         let boundary = self.span(n).and_then(|span| anchor.checked_add(span).ok());
         boundary
             .map_or(bound, |boundary| boundary.timestamp())
@@ -83,7 +88,10 @@ impl Boundaries {
         while self.boundary(n) > at {
             n -= 1;
         }
-        while self.boundary(n) < self.boundary(n + 1) && self.boundary(n + 1) <= at {
+        // Where a zone left a day out, two boundaries are one: of these the last counts. After the end
+        // of the calendar there is nothing.
+        let end = BusinessInstant::from(Timestamp::MAX);
+        while self.boundary(n) < end && self.boundary(n + 1) <= at {
             n += 1;
         }
         n

@@ -4,11 +4,11 @@ use std::fmt;
 use std::str::FromStr;
 
 use jiff::fmt::temporal::SpanParser;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 const SECONDS_PER_HOUR: i64 = 3_600;
 
-/// A length of time in months, days and seconds, each at least 0 and together at least an hour.
+/// A length of time in months, days and seconds, each at least 0 and together more than that.
 ///
 /// Equal lengths are equal however they were written: `P12M` is `P1Y`, `P7D` is `P1W`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -80,43 +80,54 @@ impl Period {
         self.is_plan_cadence() || self == Self::HOUR || self == Self::DAY
     }
 
-    /// Whether one of two cadences is a whole number of the other's, in every month of 28 to 31
-    /// days and on every day of 23 to 25 hours.
-    #[must_use]
-    pub fn is_aligned_with(self, other: Self) -> bool {
-        self.divides(other) || other.divides(self)
+    /// This, unless it is shorter than an hour.
+    ///
+    /// # Errors
+    /// When it is.
+    pub const fn at_least_an_hour(self) -> Result<Self, NotPeriod> {
+        match self {
+            Self {
+                months: 0,
+                days: 0,
+                seconds: ..SECONDS_PER_HOUR,
+            } => Err(NotPeriod::TooShort),
+            period => Ok(period),
+        }
     }
 
-    fn divides(self, other: Self) -> bool {
-        match (self, other) {
-            // Every day has whole hours, and every week and month whole days.
-            (Self::HOUR, _) => true,
-            (Self::DAY, _) => other.seconds == 0,
-            (
-                Self {
-                    months: 0,
-                    days: 1..,
-                    seconds: 0,
-                },
-                Self {
-                    months: 0,
-                    days,
-                    seconds: 0,
-                },
-            ) => days % self.days == 0,
-            (
-                Self {
-                    months: 1..,
-                    days: 0,
-                    seconds: 0,
-                },
-                Self {
-                    months,
-                    days: 0,
-                    seconds: 0,
-                },
-            ) => months > 0 && months % self.months == 0,
-            _ => false,
+    /// Whether one of two cadences is a whole number of the other's.
+    #[must_use]
+    pub fn is_aligned_with(self, other: Self) -> bool {
+        self.is_divisible_by(other) || other.is_divisible_by(self)
+    }
+
+    /// Whether this is a whole number of `part`, in every month of 28 to 31 days and on every day of
+    /// 23 to 25 hours.
+    #[must_use]
+    pub fn is_divisible_by(self, part: Self) -> bool {
+        let whole = |of: i64, by: i64| of % by == 0;
+        match (part.months, part.days, part.seconds) {
+            // Months and days have whole hours, and nothing else in common.
+            (0, 0, seconds) if self.months > 0 || self.days > 0 => {
+                whole(SECONDS_PER_HOUR, seconds) && whole(self.seconds, seconds)
+            }
+            (0, 0, seconds) => whole(self.seconds, seconds),
+            // Months have whole days, and no other number in common.
+            (0, days, 0) if self.months > 0 => days == 1 && self.seconds == 0,
+            (0, days, 0) => self.days > 0 && whole(self.days, days) && self.seconds == 0,
+            (months, 0, 0) => {
+                self.months > 0 && whole(self.months, months) && (self.days, self.seconds) == (0, 0)
+            }
+            (months, days, seconds) => {
+                let parts = [
+                    (self.months, months),
+                    (self.days, days),
+                    (self.seconds, seconds),
+                ];
+                let times = parts.iter().filter(|(_, part)| *part > 0);
+                let times = times.map(|(whole, part)| whole / part).min().unwrap_or(0);
+                times > 0 && parts.iter().all(|(whole, part)| part * times == *whole)
+            }
         }
     }
 }
@@ -138,7 +149,6 @@ impl FromStr for Period {
             + span.get_seconds();
         match (months, days, seconds) {
             (..0, _, _) | (_, ..0, _) | (_, _, ..0) | (0, 0, 0) => Err(NotPeriod::NotPositive),
-            (0, 0, ..SECONDS_PER_HOUR) => Err(NotPeriod::TooShort),
             _ => Ok(Self::new(months, days, seconds)),
         }
     }
@@ -170,6 +180,14 @@ impl fmt::Display for Period {
             }
         }
         Ok(())
+    }
+}
+
+impl<'de> Deserialize<'de> for Period {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse()
+            .map_err(|error| serde::de::Error::custom(format!("{text} {error}")))
     }
 }
 
@@ -208,7 +226,7 @@ mod tests {
 
     #[test]
     fn what_is_no_period_is_refused() {
-        use NotPeriod::{NotIso, NotPositive, TooShort};
+        use NotPeriod::{NotIso, NotPositive};
         for (text, reason) in [
             ("", NotIso),
             ("P", NotIso),
@@ -219,10 +237,43 @@ mod tests {
             ("P1M ", NotIso),
             ("P0D", NotPositive),
             ("-P1M", NotPositive),
-            ("PT3599S", TooShort),
             ("P99999999999999Y", NotIso),
         ] {
             assert_eq!(text.parse::<Period>(), Err(reason), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_billed_lasts_an_hour_at_least() {
+        for (text, enough) in [
+            ("PT3599S", false),
+            ("PT1H", true),
+            ("P1D", true),
+            ("P1M", true),
+        ] {
+            assert_eq!(period(text).at_least_an_hour().is_ok(), enough, "{text}");
+        }
+    }
+
+    #[test]
+    fn lengths_divide_when_they_do_in_every_month_and_on_every_day() {
+        for (whole, part, expected) in [
+            ("P1M10D", "P1M10D", true),
+            ("P3M30DT3H", "P1M10DT1H", true),
+            ("P3M30DT4H", "P1M10DT1H", false),
+            ("P1M10D", "P1D", true),
+            ("P1M10D", "PT30M", true),
+            ("P1D", "PT12H", false),
+            ("P7M", "P1W", false),
+            ("P1M", "P28D", false),
+            ("P1W", "P1W", true),
+            ("PT1H", "P1D", false),
+        ] {
+            assert_eq!(
+                period(whole).is_divisible_by(period(part)),
+                expected,
+                "{whole} {part}"
+            );
         }
     }
 
