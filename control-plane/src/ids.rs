@@ -118,6 +118,8 @@ ids! {
     InvoiceId = "inv_";
     /// Identifies a meter.
     MeterId = "mtr_";
+    /// Identifies an invite to a private plan.
+    PlanInviteId = "pinv_";
     /// Identifies one version of a plan.
     PlanId = "plan_";
     /// Identifies a session of the customer portal.

@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tollgate::app::{App, Role, Server};
 use tollgate::calendar::{Boundaries, Period, Zone};
 use tollgate::cli::invoices::{self, InvoiceCommand};
+use tollgate::cli::remote::{self, Failure, Remote};
 use tollgate::clock::{BusinessInstant, Clock};
 use tollgate::config::{self, Config, ConfigError};
 use tollgate::database::Database;
@@ -75,6 +76,9 @@ enum Command {
         #[arg(long, value_name = "ZONE", default_value = "UTC")]
         time_zone: Zone,
     },
+    /// Commands that ask a running control plane.
+    #[command(flatten)]
+    Remote(Remote),
     /// Asks a running control plane whether it is ready.
     Healthcheck {
         /// Its address; the configured one when left out.
@@ -101,6 +105,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let load = || Config::load(arguments.config.as_deref(), std::env::vars());
     match arguments.command {
         Command::Serve { roles } => serve(load()?, &roles).await?,
+        Command::Remote(command) => return Ok(ask(command).await),
         Command::Migrate => migrate(&load()?).await?,
         Command::Doctor { json } => return doctor(&load()?, json).await,
         Command::Invoice(command) => return invoices::execute(load()?, command).await,
@@ -141,6 +146,22 @@ fn quote() -> anyhow::Result<ExitCode> {
     match quote_lines(io::stdin().lock(), output)? {
         Lines::Priced => Ok(ExitCode::SUCCESS),
         Lines::Refused => Ok(ExitCode::from(BAD_INPUT)),
+    }
+}
+
+async fn ask(command: Remote) -> ExitCode {
+    match remote::run(command).await {
+        Ok(shown) => {
+            println!("{shown}");
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            eprintln!("tollgate: {failure}");
+            match failure {
+                Failure::BadInput(_) => ExitCode::from(BAD_INPUT),
+                Failure::Failed(_) => ExitCode::FAILURE,
+            }
+        }
     }
 }
 

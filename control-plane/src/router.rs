@@ -13,7 +13,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use crate::admin::Scope::{self, Billing, Catalog, Customers, Read, Setup};
 use crate::app::{App, Role};
-use crate::catalog::{configuration, plans};
+use crate::catalog::{configuration, invites, plans};
 use crate::error::Error;
 use crate::http::authorize::authorize;
 use crate::http::{observe, openapi};
@@ -24,8 +24,8 @@ use crate::{
     usage,
 };
 
-/// The routes of the API, each with the scope that opens it.
-fn api() -> Vec<(Scope, UtoipaMethodRouter<App>)> {
+/// The routes of the API that are about what is sold, each with the scope that opens it.
+fn catalogue() -> Vec<(Scope, UtoipaMethodRouter<App>)> {
     vec![
         (Catalog, routes!(catalog::routes::create_meter)),
         (Read, routes!(catalog::routes::list_meters)),
@@ -42,11 +42,21 @@ fn api() -> Vec<(Scope, UtoipaMethodRouter<App>)> {
         (Catalog, routes!(plans::routes::update_plan)),
         (Catalog, routes!(plans::routes::publish_plan)),
         (Catalog, routes!(plans::routes::archive_plan)),
+        (Customers, routes!(invites::routes::create_plan_invite)),
+        (Read, routes!(invites::routes::list_plan_invites)),
+        (Read, routes!(invites::routes::get_plan_invite)),
+        (Customers, routes!(invites::routes::revoke_plan_invite)),
         (Read, routes!(configuration::routes::get_configuration)),
         (
             Catalog,
             routes!(configuration::routes::update_configuration),
         ),
+    ]
+}
+
+/// The routes of the API that are about customers and what they use, each with the scope that opens it.
+fn api() -> Vec<(Scope, UtoipaMethodRouter<App>)> {
+    vec![
         (Customers, routes!(customers::routes::create_customer)),
         (Read, routes!(customers::routes::list_customers)),
         (Read, routes!(customers::routes::get_customer)),
@@ -195,7 +205,8 @@ fn assemble(app: &App, roles: &[Role]) -> (Router<App>, OpenApi) {
         router = router.routes(openapi::describe_public(route));
     }
     if roles.contains(&Role::Api) {
-        for (scope, route) in api().into_iter().chain(money()) {
+        let routes = catalogue().into_iter().chain(api()).chain(money());
+        for (scope, route) in routes {
             let (schemas, paths, handler) = openapi::describe_scoped(scope, route);
             let guard = from_fn_with_state((app.clone(), scope), authorize);
             router = router.routes((schemas, paths, handler.layer(guard)));

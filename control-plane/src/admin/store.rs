@@ -2,7 +2,7 @@
 
 use super::{AdminKey, Origin, Scope};
 use crate::clock::MachineInstant;
-use crate::database::{Connection, Failure};
+use crate::database::{self, Connection, Failure};
 use crate::error::{Error, Result};
 use crate::http::page::Slice;
 use crate::ids::AdminKeyId;
@@ -83,12 +83,7 @@ pub(crate) async fn find_by_hash(
 }
 
 pub(super) async fn list(connection: &mut Connection, slice: &Slice) -> Result<Vec<AdminKey>> {
-    let rows: Vec<Row> =
-        sqlx::query_as("SELECT * FROM admin_keys WHERE id < $1 ORDER BY id DESC LIMIT $2")
-            .bind(&slice.below)
-            .bind(slice.rows())
-            .fetch_all(connection)
-            .await?;
+    let rows: Vec<Row> = database::list(connection, "admin_keys", slice, &[]).await?;
     rows.into_iter().map(AdminKey::try_from).collect()
 }
 

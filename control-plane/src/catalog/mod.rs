@@ -2,6 +2,7 @@
 
 pub mod configuration;
 pub mod currency;
+pub mod invites;
 pub mod plans;
 pub mod property;
 pub mod routes;

@@ -4,7 +4,7 @@ use tollgate_engine::slug::Slug;
 
 use super::{Feature, Meter};
 use crate::clock::BusinessInstant;
-use crate::database::{Connection, Failure, is_unique_violation};
+use crate::database::{self, Connection, Failure, is_unique_violation};
 use crate::error::{Error, Result};
 use crate::http::page::Slice;
 use crate::ids::{FeatureId, MeterId};
@@ -106,12 +106,7 @@ pub async fn find_meter(connection: &mut Connection, id_or_slug: &str) -> Result
 }
 
 pub(super) async fn list_meters(connection: &mut Connection, slice: &Slice) -> Result<Vec<Meter>> {
-    let rows: Vec<MeterRow> =
-        sqlx::query_as("SELECT * FROM meters WHERE id < $1 ORDER BY id DESC LIMIT $2")
-            .bind(&slice.below)
-            .bind(slice.rows())
-            .fetch_all(connection)
-            .await?;
+    let rows: Vec<MeterRow> = database::list(connection, "meters", slice, &[]).await?;
     rows.into_iter().map(Meter::try_from).collect()
 }
 
@@ -196,12 +191,7 @@ pub(super) async fn list_features(
     connection: &mut Connection,
     slice: &Slice,
 ) -> Result<Vec<Feature>> {
-    let rows: Vec<FeatureRow> =
-        sqlx::query_as("SELECT * FROM features WHERE id < $1 ORDER BY id DESC LIMIT $2")
-            .bind(&slice.below)
-            .bind(slice.rows())
-            .fetch_all(connection)
-            .await?;
+    let rows: Vec<FeatureRow> = database::list(connection, "features", slice, &[]).await?;
     rows.into_iter().map(Feature::try_from).collect()
 }
 

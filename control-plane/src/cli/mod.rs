@@ -1,4 +1,5 @@
-//! Commands that work on the database by themselves.
+//! Commands of the program: those that work on the database by themselves, and those that ask a running control plane.
 
 pub mod invoices;
 mod progress;
+pub mod remote;

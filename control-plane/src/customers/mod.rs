@@ -135,7 +135,7 @@ impl CustomerDocument {
 }
 
 /// Whether mail could be sent there; only the host can say whether it arrives.
-fn is_email(email: &str) -> bool {
+pub(crate) fn is_email(email: &str) -> bool {
     let plain = |text: &str| {
         !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control())
     };

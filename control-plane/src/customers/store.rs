@@ -3,7 +3,7 @@
 use super::Customer;
 use crate::calendar::Zone;
 use crate::clock::BusinessInstant;
-use crate::database::{Connection, Failure, is_unique_violation};
+use crate::database::{self, Connection, Failure, is_unique_violation};
 use crate::error::{Error, Result};
 use crate::http::page::Slice;
 
@@ -94,16 +94,7 @@ pub(super) async fn list(
     key: &str,
     email: &str,
 ) -> Result<Vec<Customer>> {
-    let rows: Vec<Row> = sqlx::query_as(
-        "SELECT * FROM customers
-         WHERE id < $1 AND ($2 = '' OR customer_key = $2) AND ($3 = '' OR email = $3)
-         ORDER BY id DESC LIMIT $4",
-    )
-    .bind(&slice.below)
-    .bind(key)
-    .bind(email)
-    .bind(slice.rows())
-    .fetch_all(connection)
-    .await?;
+    let filters = [("customer_key", key), ("email", email)];
+    let rows: Vec<Row> = database::list(connection, "customers", slice, &filters).await?;
     rows.into_iter().map(Customer::try_from).collect()
 }

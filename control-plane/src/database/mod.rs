@@ -11,7 +11,7 @@ mod store;
 
 pub use store::{
     Connection, Database, Failure, MigrationFailure, Reader, Write, is_temporary,
-    is_unique_violation,
+    is_unique_violation, list,
 };
 
 /// Which database speaks behind the common SQL.

@@ -4,13 +4,14 @@ use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::time::Duration;
 
-use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
 use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyPool, Executor, Transaction};
+use sqlx::{Any, AnyPool, AssertSqlSafe, Executor, FromRow, Transaction};
 use tokio::sync::watch;
 
 use super::Backend;
 use crate::config::DatabaseConfig;
+use crate::http::page::Slice;
 
 /// A connection, inside a write transaction or not; what every `store.rs` works on.
 pub type Connection = sqlx::AnyConnection;
@@ -179,6 +180,36 @@ impl DerefMut for Write {
     }
 }
 
+/// Rows of a table, the newest first, whose columns have these values; an empty value stands for any.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn list<T>(
+    connection: &mut Connection,
+    table: &'static str,
+    slice: &Slice,
+    filters: &[(&'static str, &str)],
+) -> Result<Vec<T>, Failure>
+where
+    T: for<'r> FromRow<'r, AnyRow> + Send + Unpin,
+{
+    let filters: Vec<_> = filters
+        .iter()
+        .filter(|(_, value)| !value.is_empty())
+        .collect();
+    let mut sql = format!("SELECT * FROM {table} WHERE id < $1");
+    for (number, (column, _)) in (2..).zip(&filters) {
+        sql += &format!(" AND {column} = ${number}");
+    }
+    sql += &format!(" ORDER BY id DESC LIMIT ${}", filters.len() + 2);
+    // Made of names in this program only.
+    let mut query = sqlx::query_as(AssertSqlSafe(sql)).bind(slice.below.clone());
+    for (_, value) in filters {
+        query = query.bind((*value).to_owned());
+    }
+    query.bind(slice.rows()).fetch_all(connection).await
+}
+
 /// Whether a statement was refused because a unique index already holds its row.
 #[must_use]
 pub fn is_unique_violation(failure: &Failure) -> bool {
@@ -226,7 +257,7 @@ async fn pool(
             Box::pin(async move {
                 for statement in setup {
                     connection
-                        .execute(sqlx::raw_sql(sqlx::AssertSqlSafe(statement)))
+                        .execute(sqlx::raw_sql(AssertSqlSafe(statement)))
                         .await?;
                 }
                 Ok(())

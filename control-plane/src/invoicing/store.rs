@@ -6,8 +6,8 @@ use super::credits::CutFee;
 use super::{Invoice, InvoiceKind, InvoiceStatus, Line, LineKind, Part, Step};
 use crate::calendar::Interval;
 use crate::clock::BusinessInstant;
-use crate::database::Connection;
 use crate::database::bulk::{self, Cell};
+use crate::database::{self, Connection};
 use crate::error::{Error, Result};
 use crate::http::page::Slice;
 use crate::ids::{InvoiceId, SubscriptionId};
@@ -263,19 +263,12 @@ pub(super) async fn list(
     subscription: &str,
     status: &str,
 ) -> Result<Vec<Invoice>> {
-    let rows: Vec<Row> = sqlx::query_as(
-        "SELECT * FROM invoices
-         WHERE id < $1 AND ($2 = '' OR customer_id = $2) AND ($3 = '' OR subscription_id = $3)
-             AND ($4 = '' OR status = $4)
-         ORDER BY id DESC LIMIT $5",
-    )
-    .bind(&slice.below)
-    .bind(customer)
-    .bind(subscription)
-    .bind(status)
-    .bind(slice.rows())
-    .fetch_all(connection)
-    .await?;
+    let filters = [
+        ("customer_id", customer),
+        ("subscription_id", subscription),
+        ("status", status),
+    ];
+    let rows: Vec<Row> = database::list(connection, "invoices", slice, &filters).await?;
     rows.into_iter().map(Invoice::try_from).collect()
 }
 

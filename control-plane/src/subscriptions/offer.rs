@@ -11,6 +11,7 @@ use super::{Anchor, Begin, Member, Start, Subscription, store};
 use crate::app::App;
 use crate::calendar::{Boundaries, Zone};
 use crate::catalog::configuration::Configuration;
+use crate::catalog::invites;
 use crate::catalog::plans::{self, Phase, Plan, PlanStatus, PlanVersion};
 use crate::clock::BusinessInstant;
 use crate::customers::Customer;
@@ -102,6 +103,7 @@ pub(super) async fn offer(
         return Err(Error::conflict("plan_not_active", detail));
     }
     let plan = version.plan()?;
+    invites::check_invited(tx, &plan, customer).await?;
     let trials = store::trials(tx, customer.id).await?;
     let order = &configuration.plan_order;
     let starting_phase = match &wish.starting_phase {

@@ -17,7 +17,7 @@ use crate::database::Connection;
 use crate::error::Result;
 use crate::http::document::{Nothing, Query, Unchecked};
 use crate::http::page::{Page, PageQuery, Slice};
-use crate::idempotency::{Answer, Post};
+use crate::idempotency::{Answer, Call, Post};
 use crate::ids::SubscriptionId;
 use crate::invoicing::{self, ChangeEstimate};
 
@@ -140,8 +140,7 @@ pub async fn change_subscription(
     let (wish, timing) = document.check(|document, mistakes| document.check(now, mistakes))?;
     let found = required(&mut call.tx, &subscription).await?;
     let new = lifecycle::change(&app, &mut call.tx, found, &wish, timing).await?;
-    let view = view(&app, &mut call.tx, new).await?;
-    call.done(&view).await
+    done(&app, call, new).await
 }
 
 /// Says what a change would give back and cost, without making it.
@@ -180,8 +179,7 @@ pub async fn cancel_subscription(
     let timing = document.check(|document, mistakes| document.check(now, mistakes))?;
     let found = required(&mut call.tx, &subscription).await?;
     let canceled = lifecycle::cancel(&app, &mut call.tx, found, timing).await?;
-    let view = view(&app, &mut call.tx, canceled).await?;
-    call.done(&view).await
+    done(&app, call, canceled).await
 }
 
 /// Takes a cancelation, or a change that is to come, back before it has.
@@ -198,8 +196,7 @@ pub async fn unschedule_cancelation(
     document.check(|nothing, _| Some(nothing))?;
     let found = required(&mut call.tx, &subscription).await?;
     let restored = lifecycle::unschedule_cancelation(&app, &mut call.tx, found).await?;
-    let view = view(&app, &mut call.tx, restored).await?;
-    call.done(&view).await
+    done(&app, call, restored).await
 }
 
 /// Sets how many units of a meter beyond the quota of a soft limit pass: what the customer is ready to spend.
@@ -254,6 +251,12 @@ pub async fn get_subscription_access(
         closed_from: block.map(|block| block.from),
         as_of,
     }))
+}
+
+/// Ends a call with the subscription that it led to.
+async fn done(app: &App, mut call: Call, subscription: Subscription) -> Result<Answer> {
+    let view = view(app, &mut call.tx, subscription).await?;
+    call.done(&view).await
 }
 
 async fn page(

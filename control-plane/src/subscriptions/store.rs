@@ -3,7 +3,7 @@
 use super::{Anchor, Begin, Start, Subscription};
 use crate::clock::BusinessInstant;
 use crate::database::bulk::{self, Cell};
-use crate::database::{Connection, Failure, is_unique_violation};
+use crate::database::{self, Connection, Failure, is_unique_violation};
 use crate::error::{Error, Result};
 use crate::http::page::Slice;
 use crate::ids::{CustomerId, SubscriptionId};
@@ -222,17 +222,8 @@ pub(super) async fn list(
     customer: &str,
     plan_key: &str,
 ) -> Result<Vec<Subscription>> {
-    let rows: Vec<Row> = sqlx::query_as(
-        "SELECT * FROM subscriptions
-         WHERE id < $1 AND ($2 = '' OR customer_id = $2) AND ($3 = '' OR plan_key = $3)
-         ORDER BY id DESC LIMIT $4",
-    )
-    .bind(&slice.below)
-    .bind(customer)
-    .bind(plan_key)
-    .bind(slice.rows())
-    .fetch_all(connection)
-    .await?;
+    let filters = [("customer_id", customer), ("plan_key", plan_key)];
+    let rows: Vec<Row> = database::list(connection, "subscriptions", slice, &filters).await?;
     rows.into_iter().map(Subscription::try_from).collect()
 }
 

@@ -31,13 +31,13 @@ pub fn run(database: &TestDatabase, arguments: &[&str]) -> Output {
 }
 
 /// The running program; killed when dropped.
-struct Process {
+pub struct Process {
     child: Child,
-    url: String,
+    pub url: String,
 }
 
 impl Process {
-    fn start(database: &TestDatabase) -> Self {
+    pub fn start(database: &TestDatabase) -> Self {
         let mut child = command(database)
             .arg("serve")
             .stderr(Stdio::piped())

@@ -3,6 +3,7 @@
 use std::num::NonZeroU64;
 
 use rust_decimal::Decimal;
+use serde_json::Value;
 use tollgate_engine::slug::Slug;
 use tollgate_engine::units::Units;
 
@@ -10,6 +11,7 @@ use super::{Entitlement, Phase, Plan, RateCard};
 use crate::calendar::Period;
 use crate::money::Percentage;
 
+const PRIVATE_NAMES: [&str; 2] = ["private", "zuplo_private_plan"];
 /// The mean of the Gregorian calendar in days: 146,097 in 4,800 months.
 const DAYS_PER_4800_MONTHS: i64 = 146_097;
 
@@ -296,6 +298,18 @@ impl Phase {
 }
 
 impl Plan {
+    /// Whether only who was invited may subscribe to it, as its metadata says, in Zuplo's words, too.
+    #[must_use]
+    pub fn is_private(&self) -> bool {
+        PRIVATE_NAMES
+            .iter()
+            .any(|name| match self.metadata.get(name) {
+                Some(Value::Bool(is_private)) => *is_private,
+                Some(Value::String(text)) => text == "true",
+                _ => false,
+            })
+    }
+
     /// Whether anything is ever charged in any phase.
     #[must_use]
     pub fn is_billed(&self) -> bool {

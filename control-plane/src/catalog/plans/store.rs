@@ -4,7 +4,7 @@ use tollgate_engine::slug::Slug;
 
 use super::{PlanStatus, PlanVersion};
 use crate::clock::BusinessInstant;
-use crate::database::{Connection, Failure, is_unique_violation};
+use crate::database::{self, Connection, Failure, is_unique_violation};
 use crate::error::{Error, Result};
 use crate::http::page::Slice;
 use crate::ids::PlanId;
@@ -160,17 +160,8 @@ pub(super) async fn list(
     key: &str,
     status: &str,
 ) -> Result<Vec<PlanVersion>> {
-    let rows: Vec<Row> = sqlx::query_as(
-        "SELECT * FROM plans
-         WHERE id < $1 AND ($2 = '' OR plan_key = $2) AND ($3 = '' OR status = $3)
-         ORDER BY id DESC LIMIT $4",
-    )
-    .bind(&slice.below)
-    .bind(key)
-    .bind(status)
-    .bind(slice.rows())
-    .fetch_all(connection)
-    .await?;
+    let filters = [("plan_key", key), ("status", status)];
+    let rows: Vec<Row> = database::list(connection, "plans", slice, &filters).await?;
     rows.into_iter().map(PlanVersion::try_from).collect()
 }
 

@@ -11,6 +11,7 @@ use super::{
     Progress, required, store,
 };
 use crate::app::App;
+use crate::catalog::invites;
 use crate::catalog::plans::{self, Plan, PlanVersion};
 use crate::customers::{self, Customer};
 use crate::database::Write;
@@ -92,6 +93,7 @@ async fn offered(tx: &mut Write, wanted: &Wanted) -> Result<(Customer, PlanVersi
         refused("plan", "plan_not_found", detail)
     })?;
     let plan = version.plan()?;
+    invites::check_invited(tx, &plan, &customer).await?;
     if let Some(key) = &wanted.starting_phase
         && !plan.phases.iter().any(|phase| phase.key.as_str() == key)
     {

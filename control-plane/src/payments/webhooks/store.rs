@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Event, EventStatus};
 use crate::clock::MachineInstant;
-use crate::database::Connection;
+use crate::database::{self, Connection};
 use crate::error::{Error, Result};
 use crate::http::page::Slice;
 
@@ -124,15 +124,8 @@ pub(super) async fn list(
     slice: &Slice,
     status: Option<EventStatus>,
 ) -> Result<Vec<Event>> {
-    let rows: Vec<Row> = sqlx::query_as(
-        "SELECT * FROM stripe_events WHERE id < $1 AND ($2 = '' OR status = $2)
-         ORDER BY id DESC LIMIT $3",
-    )
-    .bind(&slice.below)
-    .bind(status.map_or("", EventStatus::name))
-    .bind(slice.rows())
-    .fetch_all(connection)
-    .await?;
+    let filters = [("status", status.map_or("", EventStatus::name))];
+    let rows: Vec<Row> = database::list(connection, "stripe_events", slice, &filters).await?;
     rows.into_iter().map(Event::try_from).collect()
 }
 
