@@ -141,6 +141,10 @@ pub const BATCH_IN_DOUBT_MAX_MS: u64 = 23 * 3_600 * 1_000;
 pub const CHAIN_IDLE_MAX_MS: u64 = 12 * 3_600 * 1_000;
 /// Shortest use of a chain after which it may be forgotten when room is short, in milliseconds.
 pub const CHAIN_IDLE_MIN_MS: u64 = 60_000;
+/// How long a worker with requests under way whose units Redis has counted may say nothing of them, in milliseconds.
+pub const CLAIM_SIGN_MS: u64 = 5_000;
+/// After how long without a sign a drain records what a worker claimed, in milliseconds.
+pub const CLAIM_SILENCE_MAX_MS: u64 = 15_000;
 /// Batches in one call.
 pub const SETTLES_PER_CALL_MAX: usize = 2_000;
 /// Wait after the first failed call, in milliseconds; it doubles with each further one.
@@ -211,3 +215,5 @@ const _: () = assert!(BATCH_RETAINED_MS < CHAIN_IDLE_MAX_MS);
 // A reading is renewed, twice if need be, before it is too old to answer from.
 const _: () = assert!(2 * (READING_DUE_MS + TICK_MAX_MS) <= READING_MAX_AGE_MS);
 const _: () = assert!(BREAKER_FIRST_MS < BREAKER_LONGEST_MS);
+// A worker that lives gives a sign in time, however late a call and its repetition are.
+const _: () = assert!(CLAIM_SIGN_MS + BREAKER_LONGEST_MS < CLAIM_SILENCE_MAX_MS);

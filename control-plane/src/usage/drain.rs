@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use redis::Cmd;
 use tollgate_engine::contract::{CounterField, Script, WindowId};
-use tollgate_engine::limits::WORKER_RECORD_TTL_MS;
+use tollgate_engine::limits::{CLAIM_SILENCE_MAX_MS, WORKER_RECORD_TTL_MS};
 use tollgate_engine::units::Units;
 
 use super::recording::record;
@@ -122,7 +122,11 @@ impl Drain {
             .iter()
             .map(|(tagged, chain)| {
                 let mut drain = script(Script::Drain, &[&store]);
-                drain.arg(tagged).arg(chain).arg(WORKER_RECORD_TTL_MS);
+                drain
+                    .arg(tagged)
+                    .arg(chain)
+                    .arg(WORKER_RECORD_TTL_MS)
+                    .arg(CLAIM_SILENCE_MAX_MS);
                 drain
             })
             .collect();

@@ -68,7 +68,9 @@ impl Worker {
                 self.chains.schedule(*chain, &self.rules);
             }
         }
-        self.decide_waiting(now)
+        let mut decided = self.resolve_claims(now);
+        decided.append(&mut self.decide_waiting(now));
+        decided
     }
 
     fn fail(&mut self, failure: CallFailure, message: String, now: Now) {
@@ -193,6 +195,7 @@ impl Worker {
         let settlement = chain.settle(number, receipt, now_ms, store, &self.rules);
         self.stats.batches_lost += chain.lost_batches() - lost;
         self.note(settlement, receipt);
+        self.note_counted(reference);
         Ok(())
     }
 

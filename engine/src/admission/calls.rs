@@ -4,7 +4,7 @@ use super::cache::ChainRef;
 use super::{Call, Lack, Now, Part, Worker};
 use crate::contract::Script;
 use crate::contract::call::{self, BatchHeader, Order, Subject};
-use crate::lease::Need;
+use crate::lease::{Claim, Need};
 use crate::limits::{SETTLES_PER_CALL_MAX, SETTLES_PER_SECOND_MAX};
 
 /// How many chains may still be settled in this second.
@@ -76,6 +76,7 @@ impl Worker {
             Lack::Reading | Lack::Document(_) => true,
             // It is among the look-ups.
             Lack::Key => false,
+            Lack::Claim(claiming) => self.asks_claim(claiming, now_ms),
             Lack::Units(chain, needs) => self
                 .chains
                 .look(*chain)
@@ -99,8 +100,13 @@ impl Worker {
     }
 
     fn add_batches(&mut self, bytes: &mut Vec<u8>, parts: &mut Vec<Part>, now_ms: u64) {
+        let mut claims = self.gather_claims(now_ms);
         for (chain, needs) in self.needs(now_ms) {
-            self.add_chain(bytes, parts, chain, &needs, now_ms);
+            let claims = claims.remove(&chain.slot).map_or_else(Vec::new, |of| of.1);
+            self.add_chain(bytes, parts, chain, (&needs, claims), now_ms);
+        }
+        for (chain, claims) in claims.into_values() {
+            self.add_chain(bytes, parts, chain, (&[], claims), now_ms);
         }
         // All that are due are taken before any is added, so that none comes twice and holds up the others.
         let mut due = Vec::new();
@@ -112,7 +118,7 @@ impl Worker {
             due.push(chain);
         }
         for chain in due {
-            self.add_chain(bytes, parts, chain, &[], now_ms);
+            self.add_chain(bytes, parts, chain, (&[], Vec::new()), now_ms);
         }
     }
 
@@ -126,7 +132,7 @@ impl Worker {
             let (chain, needs): (_, &[Need]) = match &waiting.lack {
                 Lack::Document(chain) => (*chain, &[]),
                 Lack::Units(chain, needs) => (*chain, needs),
-                Lack::Reading | Lack::Key => continue,
+                Lack::Reading | Lack::Key | Lack::Claim(_) => continue,
             };
             if !by_chain.iter().any(|(known, _)| *known == chain) {
                 by_chain.push((chain, Vec::new()));
@@ -145,7 +151,7 @@ impl Worker {
         bytes: &mut Vec<u8>,
         parts: &mut Vec<Part>,
         reference: ChainRef,
-        needs: &[Need],
+        (needs, claims): (&[Need], Vec<Claim>),
         now_ms: u64,
     ) {
         let Some(chain) = self.chains.get(reference) else {
@@ -154,7 +160,7 @@ impl Worker {
         if let Some(answered_ms) = self.link.last_good_ms() {
             chain.forget(answered_ms, self.store_number);
         }
-        chain.prepare(needs, now_ms, &self.rules);
+        chain.prepare(needs, claims, now_ms, &self.rules);
         let in_doubt = chain.in_doubt();
         let version = chain.document().map_or(0, |document| document.version);
         for batch in chain.to_send() {

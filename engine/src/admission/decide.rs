@@ -3,12 +3,13 @@
 use std::rc::Rc;
 
 use super::cache::{ChainRef, Identity, KnownKey};
+use super::exact::Claiming;
 use super::spend::{Short, Spending};
 use super::verdict::Open;
 use super::{Lack, Now, Refusal, RequestId, Ticket, Verdict, Waiting, Worker, demand_of};
 use crate::contract::{AccessDocument, Term};
 use crate::fields;
-use crate::policy::{Demand, Fallback};
+use crate::policy::{Demand, Fallback, MeteringMode};
 use crate::problem::Code;
 
 /// A decision, or what is missing for it.
@@ -56,12 +57,20 @@ impl Worker {
                 continue;
             };
             let (request, rule) = (waiting.request, waiting.rule);
+            let is_late = now.monotonic_ms >= waiting.arrived_ms + patience_ms;
+            if let Lack::Claim(claiming) = &waiting.lack
+                && claiming.sent.is_some()
+                && self.link.is_up()
+                && !is_late
+            {
+                self.waiting.push(waiting);
+                continue;
+            }
             let verdict = match self.decide(&waiting, demand, now) {
                 Ok(verdict) => verdict,
-                Err(_) if now.monotonic_ms >= waiting.arrived_ms + patience_ms => {
-                    refuse(Code::StoreUnavailable)
-                }
-                Err(lack) if lack == waiting.lack => {
+                Err(_) if is_late => refuse(Code::StoreUnavailable),
+                // It is among the look-ups already.
+                Err(Lack::Key) if matches!(waiting.lack, Lack::Key) => {
                     self.waiting.push(waiting);
                     continue;
                 }
@@ -105,11 +114,8 @@ impl Worker {
             chain.last_document()
         };
         let Some(document) = document.map(Rc::clone) else {
-            return if up {
-                Err(Lack::Document(chain_ref))
-            } else {
-                Ok(refuse(Code::StoreUnavailable))
-            };
+            let lack = up.then_some(Lack::Document(chain_ref));
+            return lack.map_or_else(|| Ok(refuse(Code::StoreUnavailable)), Err);
         };
         let rule = (waiting.rule, demand);
         let standing = match known.standing_at(&document, chain, rule, business_ms) {
@@ -117,6 +123,7 @@ impl Worker {
             Err(refusal) => return Ok(Verdict::Refuse(refusal)),
         };
         known.offline.begin(outage);
+        let mode = demand.mode.unwrap_or(policy.metering.mode);
         let mut spending = Spending {
             chain,
             known,
@@ -125,14 +132,16 @@ impl Worker {
             offline_milli: &mut stats.offline_milli,
             wait_until_ms: waiting.arrived_ms + policy.metering.wait_for_units_ms,
             up,
+            mode,
             now_ms: now.monotonic_ms,
             business_ms,
         };
         let spent = spending.spend(demand, &standing.windows);
         let term = standing.term;
         known.standing = Some(standing);
-        let spent = match spent {
-            Ok(spent) => spent,
+        let (spent, claimed) = match spent {
+            Ok(spent) => (spent, None),
+            Err(Short::Claims(costs)) => (costs.spent.clone(), Some(costs)),
             Err(Short::Refused(refusal)) => return Ok(Verdict::Refuse(refusal)),
             Err(Short::Needs(needs)) => return Err(Lack::Units(chain_ref, needs)),
         };
@@ -145,13 +154,24 @@ impl Worker {
             spent,
             document,
             term,
+            is_claimed: claimed.is_some(),
             open: demand
                 .told
                 .as_ref()
                 .map(|told| Open::begin(told, waiting.hash)),
         };
-        chains.touch(chain_ref, now.monotonic_ms);
-        Ok(Verdict::Admit(ticket))
+        if let Some(costs) = claimed {
+            return Err(Lack::Claim(Claiming::begin(*costs, ticket)));
+        }
+        Ok(self.let_go(ticket, mode, now))
+    }
+
+    fn let_go(&mut self, ticket: Ticket, mode: MeteringMode, now: Now) -> Verdict {
+        if mode == MeteringMode::Exact && !ticket.spent.is_empty() {
+            self.stats.exact_degraded += 1;
+        }
+        self.chains.touch(ticket.chain, now.monotonic_ms);
+        Verdict::Admit(ticket)
     }
 
     /// Whether the last good answer is so old that every key counts as unknown.

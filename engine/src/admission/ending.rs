@@ -155,7 +155,19 @@ impl Worker {
             let Some(window) = chain.window_mut(*number) else {
                 continue;
             };
-            match outcome(place) {
+            let outcome = outcome(place);
+            if ticket.is_claimed {
+                let milli = match outcome {
+                    Outcome::Consumed => reservation.milli,
+                    Outcome::Released => 0,
+                    Outcome::Told(milli) => milli,
+                    Outcome::Unchanged => continue,
+                };
+                window.close_claim(*reservation, milli, (ticket.hour, &ticket.key));
+                unsent |= window.has_unsent();
+                continue;
+            }
+            match outcome {
                 Outcome::Consumed => window.consume(*reservation, ticket.hour, &ticket.key),
                 Outcome::Released => window.release(*reservation, now_ms, &self.rules),
                 Outcome::Told(milli) => {

@@ -6,7 +6,7 @@ use super::Waiting;
 use crate::api_key::{KeyHash, Tag};
 use crate::lease::{Batch, Wanted};
 use crate::limits::LOOKUPS_PER_CALL_MAX;
-use crate::policy::Demand;
+use crate::policy::{Demand, MeteringMode};
 
 /// Look-ups by key. An answer that was lost may have leased units, so one is repeated, unchanged, until it is answered.
 #[derive(Debug, Default)]
@@ -25,7 +25,7 @@ pub(super) struct Lookup {
 
 impl Lookups {
     /// Has a waiting request's key looked up by the next call, unless that is full.
-    pub(super) fn want(&mut self, waiting: &Waiting, demand: &Demand) -> bool {
+    pub(super) fn want(&mut self, waiting: &Waiting, demand: &Demand, mode: MeteringMode) -> bool {
         if self.in_doubt.contains_key(&waiting.hash) {
             return true;
         }
@@ -36,7 +36,9 @@ impl Lookups {
             tag: waiting.tag,
             batch: Batch::default(),
         });
-        add_demand(&mut lookup.batch, demand);
+        if mode == MeteringMode::Leased {
+            add_demand(&mut lookup.batch, demand);
+        }
         true
     }
 

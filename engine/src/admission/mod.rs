@@ -9,6 +9,7 @@ mod cache;
 mod calls;
 mod decide;
 mod ending;
+mod exact;
 mod link;
 mod lookups;
 mod recognized;
@@ -22,13 +23,14 @@ use std::rc::Rc;
 use crate::api_key::{KeyHash, Tag};
 use crate::contract::Names;
 use crate::contract::call::Writer;
-use crate::lease::{LeaseRules, Need};
+use crate::lease::{Counted, LeaseRules, Need};
 use crate::limits::{CACHED_KEYS_MAX, CHAIN_IDLE_MAX_MS, CHAIN_IDLE_MIN_MS};
 use crate::policy::{Access, Demand, Policy, Rule};
 use crate::problem::Code;
 
 use cache::{ChainRef, Chains, Keys};
 use calls::SettleBudget;
+use exact::{Claiming, Held};
 use link::Link;
 use lookups::Lookups;
 use recognized::Recognized;
@@ -36,7 +38,7 @@ use recognized::Recognized;
 pub use answers::CallResult;
 pub use ending::{Ending, Rest, Settled};
 pub use link::CallFailure;
-pub use tally::{Decided, Tally};
+pub use tally::{Decided, Stats, Tally};
 pub use verdict::{QuotaRefusal, Refusal, Ticket, Verdict};
 
 /// The time, twice: for durations and for instants.
@@ -63,7 +65,7 @@ pub struct Head<'h, N, V> {
 }
 
 /// What a request waits for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Lack {
     /// A look at the change log.
     Reading,
@@ -73,9 +75,11 @@ enum Lack {
     Document(ChainRef),
     /// Units.
     Units(ChainRef, Vec<Need>),
+    /// That its units are counted.
+    Claim(Box<Claiming>),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Waiting {
     request: RequestId,
     hash: KeyHash,
@@ -102,31 +106,6 @@ enum Part {
     Lookup(KeyHash),
 }
 
-/// What a worker has done since it started, for metrics.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Calls with a whole and good answer.
-    pub calls_ok: u64,
-    /// Calls without, by [`CallFailure`] in order.
-    pub calls_failed: [u64; 5],
-    /// Keys looked up in Redis.
-    pub lookups: u64,
-    /// Batches sent, repeats included.
-    pub batches: u64,
-    /// Leases granted.
-    pub grants: u64,
-    /// Times Redis had lost batches that were then sent again.
-    pub gaps: u64,
-    /// Batches given up after too long in doubt or lost on both sides.
-    pub batches_lost: u64,
-    /// Documents that could not be read.
-    pub bad_documents: u64,
-    /// Metered responses that did not tell a cost they should have told.
-    pub costs_untold: u64,
-    /// Thousandths of units spent while Redis was away.
-    pub offline_milli: u64,
-}
-
 /// One worker's part in admission.
 #[derive(Debug)]
 pub struct Worker {
@@ -142,6 +121,8 @@ pub struct Worker {
     lookups: Lookups,
     link: Link,
     call: Option<Call>,
+    counted: Vec<(ChainRef, Counted)>,
+    held: Vec<Held>,
     settles: SettleBudget,
     load_scripts: bool,
     store: Option<(String, String)>,
@@ -179,6 +160,8 @@ impl Worker {
             lookups: Lookups::default(),
             link: Link::new(policy.redis.max_calls_per_second),
             call: None,
+            counted: Vec::new(),
+            held: Vec::new(),
             settles: SettleBudget::default(),
             load_scripts: false,
             store: None,
@@ -269,7 +252,8 @@ impl Worker {
     }
 
     fn wait(&mut self, waiting: Waiting, demand: &Demand) -> Verdict {
-        if waiting.lack == Lack::Key && !self.lookups.want(&waiting, demand) {
+        let mode = demand.mode.unwrap_or(self.policy.metering.mode);
+        if matches!(waiting.lack, Lack::Key) && !self.lookups.want(&waiting, demand, mode) {
             return Verdict::Refuse(Refusal::Code(Code::StoreUnavailable));
         }
         self.waiting.push(waiting);
@@ -281,10 +265,10 @@ impl Worker {
         self.waiting.retain(|waiting| waiting.request != request);
     }
 
-    /// Whether a request waits for Redis.
+    /// Whether a request or a response waits for Redis.
     #[must_use]
     pub const fn has_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+        !self.waiting.is_empty() || !self.held.is_empty()
     }
 
     /// Decides what can be decided of the requests that wait, without an answer of Redis: for those that waited too

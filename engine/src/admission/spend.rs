@@ -5,10 +5,11 @@ use std::rc::Rc;
 use smallvec::SmallVec;
 
 use super::cache::KnownKey;
+use super::exact::Costs;
 use super::verdict::Spent;
 use super::{QuotaRefusal, Refusal, seconds};
 use crate::lease::{Chain, LeaseRules, Need, Window};
-use crate::policy::{Demand, MeterCost, OnUnavailable};
+use crate::policy::{Demand, MeterCost, MeteringMode, OnUnavailable};
 use crate::problem::Code;
 use crate::units::Units;
 
@@ -28,6 +29,7 @@ type Plan = SmallVec<[(u32, Source); 2]>;
 pub(super) enum Short {
     Refused(Refusal),
     Needs(Vec<Need>),
+    Claims(Box<Costs>),
 }
 
 /// One request's spending: planned for all meters, then done for all or none.
@@ -40,6 +42,7 @@ pub(super) struct Spending<'a> {
     pub(super) offline_milli: &'a mut u64,
     pub(super) wait_until_ms: u64,
     pub(super) up: bool,
+    pub(super) mode: MeteringMode,
     pub(super) now_ms: u64,
     pub(super) business_ms: i64,
 }
@@ -47,6 +50,13 @@ pub(super) struct Spending<'a> {
 impl Spending<'_> {
     /// Spends what every meter costs, each from its window.
     pub(super) fn spend(&mut self, demand: &Demand, windows: &[u32]) -> Result<Spent, Short> {
+        if self.mode == MeteringMode::Exact
+            && self.up
+            && !demand.meters.is_empty()
+            && let Some(costs) = self.claim(demand, windows)?
+        {
+            return Err(Short::Claims(Box::new(costs)));
+        }
         let plan = self.plan(demand, windows)?;
         Ok(self.carry_out(demand, &plan))
     }
@@ -106,14 +116,17 @@ impl Spending<'_> {
                 Err(Short::Refused(Refusal::Code(Code::StoreUnavailable)))
             };
         }
-        let may_wait = self.now_ms < self.wait_until_ms && window.units_may_return();
-        if window.is_exhausted(milli, self.now_ms) && !may_wait {
+        if window.is_exhausted(milli, self.now_ms) && !self.may_wait_for(window) {
             return Err(Short::Refused(self.quota(window, limit)));
         }
         Ok(None)
     }
 
-    fn quota(&self, window: &Window, limit: u64) -> Refusal {
+    pub(super) fn may_wait_for(&self, window: &Window) -> bool {
+        self.now_ms < self.wait_until_ms && window.units_may_return()
+    }
+
+    pub(super) fn quota(&self, window: &Window, limit: u64) -> Refusal {
         let resets_in_seconds = seconds(window.end_ms.saturating_sub(self.business_ms));
         Refusal::Quota(QuotaRefusal {
             meter: Rc::clone(&window.meter),

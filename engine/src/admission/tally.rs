@@ -1,4 +1,4 @@
-//! What was decided, counted by rule for metrics.
+//! What was decided, counted by rule, and what was done, for metrics.
 
 use std::collections::BTreeMap;
 
@@ -59,6 +59,33 @@ impl Decided {
             .into_iter()
             .chain(Code::ALL.map(Self::Refused))
     }
+}
+
+/// What a worker has done since it started, for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Calls with a whole and good answer.
+    pub calls_ok: u64,
+    /// Calls without, by [`CallFailure`] in order.
+    pub calls_failed: [u64; 5],
+    /// Keys looked up in Redis.
+    pub lookups: u64,
+    /// Batches sent, repeats included.
+    pub batches: u64,
+    /// Leases granted.
+    pub grants: u64,
+    /// Times Redis had lost batches that were then sent again.
+    pub gaps: u64,
+    /// Batches given up after too long in doubt or lost on both sides.
+    pub batches_lost: u64,
+    /// Documents that could not be read.
+    pub bad_documents: u64,
+    /// Metered responses that did not tell a cost they should have told.
+    pub costs_untold: u64,
+    /// Requests of exact rules that went on, and responses that ended, before Redis had counted their units.
+    pub exact_degraded: u64,
+    /// Thousandths of units spent while Redis was away.
+    pub offline_milli: u64,
 }
 
 /// Decisions and metered responses of each rule.

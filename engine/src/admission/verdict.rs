@@ -115,6 +115,8 @@ pub struct Ticket {
     pub identity: Rc<[(&'static str, String)]>,
     pub(super) document: Rc<AccessDocument>,
     pub(super) term: usize,
+    /// Whether Redis has counted it.
+    pub(super) is_claimed: bool,
     /// Only where the response tells what it costs.
     pub(super) open: Option<Box<Open>>,
 }
@@ -155,6 +157,12 @@ impl Ticket {
     /// What the response tells of its cost, while it does.
     pub fn reading(&mut self) -> Option<&mut Reading> {
         self.open.as_mut()?.reading.as_mut()
+    }
+
+    /// Whether Redis counted its units before it went on.
+    #[must_use]
+    pub const fn is_claimed(&self) -> bool {
+        self.is_claimed
     }
 
     /// `sub_…`.

@@ -104,6 +104,8 @@ pub struct Receipt<'a> {
     pub key_document: Option<&'a [u8]>,
     /// How long Redis grants nothing on hard limits.
     pub paused_ms: u64,
+    /// How many requests of each claim were counted; none when Redis knows that the batch was, but not how.
+    pub claims: Vec<u64>,
     /// The state of every window asked about.
     pub windows: Vec<WindowState<'a>>,
 }
@@ -130,7 +132,7 @@ pub struct WindowState<'a> {
     pub granted: u64,
     /// Units nobody has yet; `None` without a limit.
     pub remaining: Option<u64>,
-    /// Units leased to other workers.
+    /// Units leased to other workers, or claimed by requests that are under way.
     pub leased_to_others: u64,
     /// Consumed units that count against the window.
     pub used: u64,
@@ -209,6 +211,7 @@ impl<'a> Settled<'a> {
             document: Some(fields.bytes()?).filter(|document| !document.is_empty()),
             key_document: Some(fields.bytes()?).filter(|document| !document.is_empty()),
             paused_ms: fields.number()?,
+            claims: fields.numbers()?,
             windows: Vec::new(),
         };
         while fields.more() {
@@ -248,6 +251,11 @@ impl<'a> Fields<'a> {
 
     fn number(&mut self) -> Result<u64, AnswerError> {
         number(self.text()?)
+    }
+
+    /// One member with numbers between spaces.
+    fn numbers(&mut self) -> Result<Vec<u64>, AnswerError> {
+        self.text()?.split_ascii_whitespace().map(number).collect()
     }
 
     fn window(&mut self) -> Result<WindowState<'a>, AnswerError> {

@@ -1,5 +1,7 @@
 //! A worker's calls: the commands it sends to Redis, without any state.
 
+use std::rc::Rc;
+
 use crate::api_key::{KeyHash, Tag};
 use crate::limits::CHANGES_PER_CALL_MAX;
 use crate::resp::Command;
@@ -165,6 +167,37 @@ pub enum Funding {
     Unleased,
 }
 
+/// Whether a claim heeds limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bounds {
+    /// It is counted as far as every limit leaves units.
+    Within,
+    /// It is counted whatever they leave: its key is never refused, or it was counted before and lost.
+    Beyond,
+}
+
+/// What each request of a claim takes from one window; units are integers of 1/1000.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimCost {
+    /// The window.
+    pub window: Rc<str>,
+    /// How many.
+    pub milli: u64,
+    /// How many must be left.
+    pub least: u64,
+}
+
+/// What becomes of units that were claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClaimChange {
+    /// The response is metered.
+    Finished,
+    /// It is not.
+    GivenBack,
+    /// Nothing yet: what the worker still has after this batch, for a Redis that may have forgotten.
+    Kept,
+}
+
 /// One line of a batch; units are integers of 1/1000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry<'a> {
@@ -194,6 +227,32 @@ pub enum Entry<'a> {
         window: &'a str,
         /// How many.
         milli: u64,
+    },
+    /// Units that were claimed.
+    Claimed {
+        /// What becomes of them.
+        change: ClaimChange,
+        /// The window they were counted in.
+        window: &'a str,
+        /// The hour they were claimed in.
+        hour: i64,
+        /// `key_…`.
+        key: &'a str,
+        /// How many.
+        milli: u64,
+    },
+    /// Requests that wait until their units are counted: all of each or nothing.
+    Claim {
+        /// Their hour.
+        hour: i64,
+        /// `key_…`.
+        key: &'a str,
+        /// How many requests.
+        count: u64,
+        /// Whether limits are heeded.
+        bounds: Bounds,
+        /// What each takes.
+        costs: &'a [ClaimCost],
     },
     /// A lease asked for.
     Wanted {
@@ -230,6 +289,40 @@ impl Entry<'_> {
                 .number(milli),
             Self::Returned { window, milli } => command.word("r").word(window).number(milli),
             Self::Declared { window, milli } => command.word("d").word(window).number(milli),
+            Self::Claimed {
+                change,
+                window,
+                hour,
+                key,
+                milli,
+            } => command
+                .word(match change {
+                    ClaimChange::Finished => "f",
+                    ClaimChange::GivenBack => "g",
+                    ClaimChange::Kept => "k",
+                })
+                .word(window)
+                .word(hour.to_string())
+                .word(key)
+                .number(milli),
+            Self::Claim {
+                hour,
+                key,
+                count,
+                bounds,
+                costs,
+            } => {
+                command.word("x").word(hour.to_string()).word(key);
+                command.number(count).word(match bounds {
+                    Bounds::Within => "within",
+                    Bounds::Beyond => "beyond",
+                });
+                command.number(costs.len() as u64);
+                costs.iter().fold(command, |command, cost| {
+                    let command = command.word(&*cost.window).number(cost.milli);
+                    command.number(cost.least)
+                })
+            }
             Self::Wanted {
                 meter,
                 window,

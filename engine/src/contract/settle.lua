@@ -9,15 +9,24 @@
 --       'u', window, hour, key, units      consumed without one
 --       'r', window, units                 returned
 --       'd', window, units                 declared: what the worker holds after this batch
+--       'f', window, hour, key, units      finished: units of a claim whose response is metered
+--       'g', window, hour, key, units      given back: units of a claim whose response is not
+--       'k', window, hour, key, units      kept: what the worker has of claims under way after this batch
+--       'x', hour, key, count, 'within' or 'beyond' limits, number of windows, then window, units, least for each:
+--                                          claimed: so many requests of these units each, as many as the limits leave
 --       'w', meter, window, least, need, want
 --                                          wanted: `need` by requests that wait, of use from `least` on, up to `want` in
 --                                          all; window '' is the current one
 -- Answer: {'unready'}, {'unknown'} or
 --         {'ok' | 'again' | 'gap' | 'stale', last number, version, access document or '', key document or '', pause in ms,
---          then for each window asked about: window, granted, remaining or '', leased to others, used, 1 when others wait}
+--          how many requests of each claim were counted, then for each window asked about: window, granted,
+--          remaining or '', leased to others or claimed, used, 1 when others wait}
 -- Units are integers of 1/1000. A window's counters in the hash `usage`: b/ base (held by the ledger, from earlier
 -- generations or events), c/ consumed, o/ leased out, l/ leased to one worker, h/ consumed by hour and key, n/ late generation,
--- q/ when a worker last had to wait. Granted is b + c + o.
+-- q/ when a worker last had to wait, t/ claimed by hour, key and worker and not finished, p/ all of those, s/ the same
+-- once the drain has recorded it in h/ for a worker that was gone, e/ recorded in h/ and given back after that. Granted
+-- is b + c + o. What is claimed counts at once, and is recorded when it is finished, since h never falls: c + e is the
+-- sum of h and t.
 local prefix, chain, worker, sequence = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
 local lease_ms = tonumber(ARGV[10])
 local clock = redis.call('TIME')
@@ -65,13 +74,66 @@ local function set_lease(window, holder, units)
   change_lease(window, holder, units - counter('l/' .. window .. '/' .. holder))
 end
 
-local function consume(window, hour, key, units)
-  local field = 'h/' .. window .. '/' .. hour .. '/' .. key
-  redis.call('HINCRBY', usage, field, whole(units))
-  if redis.call('HINCRBY', usage, 'c/' .. window, whole(units)) == units then
+-- Takes up to so many units out of a counter, and answers how many.
+local function draw(field, units)
+  local left = counter(field)
+  local drawn = math.min(left, units)
+  if drawn == left then
+    redis.call('HDEL', usage, field)
+  elseif drawn > 0 then
+    redis.call('HINCRBY', usage, field, whole(-drawn))
+  end
+  return drawn
+end
+
+local function count(window, units)
+  if units ~= 0 and redis.call('HINCRBY', usage, 'c/' .. window, whole(units)) == units then
     redis.call('HSETNX', usage, 'n/' .. window, redis.call('HGET', usage, 'late') or '0')
   end
+end
+
+local function record(window, hour, key, units)
+  local field = 'h/' .. window .. '/' .. hour .. '/' .. key
+  units = units - draw('e/' .. window, units)
+  if units > 0 then
+    redis.call('HINCRBY', usage, field, whole(units))
+    redis.call('SADD', dirty, field)
+  end
+end
+
+local function take(window, hour, key, units)
+  local field = 't/' .. window .. '/' .. hour .. '/' .. key .. '/' .. worker
+  redis.call('HINCRBY', usage, field, whole(units))
+  redis.call('HINCRBY', usage, 'p/' .. window, whole(units))
   redis.call('SADD', dirty, field)
+  count(window, units)
+end
+
+local function finish(window, hour, key, units)
+  local field = window .. '/' .. hour .. '/' .. key .. '/' .. worker
+  local open = draw('p/' .. window, draw('t/' .. field, units))
+  local recorded = draw('s/' .. field, units - open)
+  record(window, hour, key, units - recorded)
+  -- What is in neither was lost with its claim.
+  count(window, units - open - recorded)
+end
+
+local function give_back(window, hour, key, units)
+  local field = window .. '/' .. hour .. '/' .. key .. '/' .. worker
+  local open = draw('p/' .. window, draw('t/' .. field, units))
+  local recorded = draw('s/' .. field, units - open)
+  count(window, -(open + recorded))
+  if recorded > 0 then
+    redis.call('HINCRBY', usage, 'e/' .. window, whole(recorded))
+  end
+end
+
+local function keep(window, hour, key, units)
+  local field = window .. '/' .. hour .. '/' .. key .. '/' .. worker
+  local lost = units - counter('t/' .. field) - counter('s/' .. field)
+  if lost > 0 then
+    take(window, hour, key, lost)
+  end
 end
 
 -- The window of a meter with this id, or the current one, with those that carry it and have begun. Entries of a meter
@@ -96,11 +158,13 @@ end
 -- Reads what counts against a window: used and leased units, its own and those of the windows it carries, what of its
 -- own this worker holds and when a worker last had to wait.
 local function read_counters(window)
-  window.used, window.leased = 0, 0
+  window.used, window.leased, window.pending = 0, 0, 0
   for id in string.gmatch(window.id .. ' ' .. window.carried, '%S+') do
-    local fields = redis.call('HMGET', usage, 'b/' .. id, 'c/' .. id, 'o/' .. id, 'l/' .. id .. '/' .. worker, 'q/' .. id)
+    local fields = redis.call('HMGET', usage, 'b/' .. id, 'c/' .. id, 'o/' .. id, 'l/' .. id .. '/' .. worker,
+                              'q/' .. id, 'p/' .. id)
     window.used = window.used + tonumber(fields[1] or '0') + tonumber(fields[2] or '0')
     window.leased = window.leased + tonumber(fields[3] or '0')
+    window.pending = window.pending + tonumber(fields[6] or '0')
     window.held = window.held or tonumber(fields[4] or '0')
     window.waited = window.waited or tonumber(fields[5] or '0')
   end
@@ -140,11 +204,11 @@ local function size_of(rest, least, need, want)
   return math.max(math.min(want, share), math.min(need, rest))
 end
 
-local answer = {'', '', '', '', '', ''}
-local granted_now = {}
+local answer = {'', '', '', '', '', '', ''}
+local granted_now, claimed_now = {}, {}
 
 local function report(window, granted, rest)
-  for _, value in ipairs({window.id, whole(granted), rest and whole(rest) or '', whole(window.leased - window.held),
+  for _, value in ipairs({window.id, whole(granted), rest and whole(rest) or '', whole(window.leased - window.held + window.pending),
                           whole(window.used), now - window.waited < 2000 and '1' or '0'}) do
     answer[#answer + 1] = value
   end
@@ -174,10 +238,44 @@ local function grant(meter, wanted, least, need, want)
   report(window, granted, rest)
 end
 
-local last, first_answer = 0, ''
-local record = redis.call('HGET', workers, worker)
-if record then
-  last, first_answer = string.match(record, '^(%d+),%d+,(.*)$')
+-- Counts as many requests of a claim as every limit leaves, and answers where the next entry begins.
+local function claim(at)
+  local hour, key, asked, within, windows = ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3]), ARGV[at + 4] == 'within', {}
+  local counted, after = asked, at + 6 + 3 * tonumber(ARGV[at + 5])
+  for place = at + 6, after - 1, 3 do
+    local id, units, least = ARGV[place], tonumber(ARGV[place + 1]), tonumber(ARGV[place + 2])
+    local meter = string.match(id, '^%d+/(.*)/%-?%d+$')
+    local window = find_window(meter, id) or {id = id, limit = 0, carried = '', carriers = {}, is_gone = true}
+    local rest, fit = read_rest(window), asked
+    if within and window.is_gone or within and rest and (paused > 0 or rest < least) then
+      fit = 0
+    elseif within and rest and units > 0 then
+      fit = math.floor(rest / units)
+    end
+    if fit < asked and window.leased > window.held then
+      redis.call('HSET', usage, 'q/' .. id, whole(now))
+      window.waited = now
+    end
+    counted = math.min(counted, fit)
+    windows[#windows + 1] = {window, units, rest, meter}
+  end
+  for _, part in ipairs(windows) do
+    local window, units, rest = part[1], counted * part[2], part[3]
+    if units > 0 then
+      take(window.id, hour, key, units)
+      window.used, window.pending = window.used + units, window.pending + units
+    end
+    granted_now[#granted_now + 1] = part[4] .. ' ' .. window.id .. ' 0'
+    report(window, 0, rest and math.max(0, rest - units))
+  end
+  claimed_now[#claimed_now + 1] = whole(counted)
+  return after
+end
+
+local last, first_grants, first_claims = 0, '', ''
+local record_of_worker = redis.call('HGET', workers, worker)
+if record_of_worker then
+  last, first_grants, first_claims = string.match(record_of_worker, '^(%d+),%d+,([^|]*)|?(.*)$')
   last = tonumber(last)
 end
 
@@ -186,7 +284,8 @@ if sequence == 0 then
   sequence = last
 elseif sequence == last then
   status = 'again'
-  for meter, id, granted in string.gmatch(first_answer, '([^ ;]+) (%S+) (%d+)') do
+  claimed_now[1] = first_claims
+  for meter, id, granted in string.gmatch(first_grants, '([^ ;]+) (%S+) (%d+)') do
     local window = find_window(meter, id) or {id = id, limit = 0, carried = '', carriers = {}}
     report(window, tonumber(granted), read_rest(window))
   end
@@ -202,16 +301,23 @@ else
   if ARGV[9] == 'return' then
     expire_leases()
   end
-  local at, consumed = 11, false
+  local at, changed = 11, false
   while ARGV[at] do
     local kind = ARGV[at]
+    changed = changed or kind == 'c' or kind == 'u' or kind == 'f' or kind == 'k' or kind == 'x'
     if kind == 'c' or kind == 'u' then
-      consumed = true
       if kind == 'c' then
         change_lease(ARGV[at + 1], worker, -tonumber(ARGV[at + 4]))
       end
-      consume(ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], tonumber(ARGV[at + 4]))
+      record(ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], tonumber(ARGV[at + 4]))
+      count(ARGV[at + 1], tonumber(ARGV[at + 4]))
       at = at + 5
+    elseif kind == 'f' or kind == 'g' or kind == 'k' then
+      local change = kind == 'f' and finish or kind == 'g' and give_back or keep
+      change(ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], tonumber(ARGV[at + 4]))
+      at = at + 5
+    elseif kind == 'x' then
+      at = claim(at)
     elseif kind == 'r' then
       change_lease(ARGV[at + 1], worker, -tonumber(ARGV[at + 2]))
       at = at + 3
@@ -223,10 +329,10 @@ else
       at = at + 6
     end
   end
-  if consumed then
+  if changed then
     redis.call('SADD', KEYS[2], prefix .. ' ' .. chain)
   end
-  redis.call('HSET', workers, worker, whole(last) .. ',' .. whole(now) .. ',' .. table.concat(granted_now, ';'))
+  redis.call('HSET', workers, worker, whole(last) .. ',' .. whole(now) .. ',' .. table.concat(granted_now, ';') .. '|' .. table.concat(claimed_now, ' '))
 end
 
 local current = redis.call('HMGET', access, 'version', 'doc')
@@ -234,6 +340,6 @@ local version, document = current[1] or '0', ''
 if version ~= ARGV[7] then
   document = current[2] or ''
 end
-answer[1], answer[2], answer[3], answer[4], answer[5], answer[6] =
-  status, whole(last), version, document, key_document, whole(math.max(0, paused))
+answer[1], answer[2], answer[3], answer[4], answer[5], answer[6], answer[7] =
+  status, whole(last), version, document, key_document, whole(math.max(0, paused)), table.concat(claimed_now, ' ')
 return answer

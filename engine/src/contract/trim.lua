@@ -36,7 +36,7 @@ local fields = {}
 for _, field in ipairs(redis.call('HKEYS', usage)) do
   local rest = string.sub(field, 3)
   if rest == window or string.sub(rest, 1, #window + 1) == window .. '/' then
-    if string.sub(field, 1, 2) == 'h/' and tonumber(redis.call('HGET', usage, field)) > (held[field] or -1) then
+    if string.sub(field, 1, 2) == 't/' or string.sub(field, 1, 2) == 'h/' and tonumber(redis.call('HGET', usage, field)) > (held[field] or -1) then
       return 0
     end
     fields[#fields + 1] = field

@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use super::claims::{Claim, Share};
 use crate::contract::answer::Outcome;
-use crate::contract::call::{Entry, Funding, Order};
+use crate::contract::call::{ClaimChange, Entry, Funding, Order};
 use crate::limits::{
     BATCH_IN_DOUBT_MAX_MS, BATCH_RETAINED_MS, BATCHES_PER_CALL_MAX, BATCHES_RETAINED_MAX,
 };
@@ -63,6 +64,12 @@ pub struct Batch {
     pub returned: Vec<(Rc<str>, u64)>,
     /// What the worker holds, by window, for a Redis that may have forgotten.
     pub declared: Vec<(Rc<str>, u64)>,
+    /// What becomes of units that were claimed.
+    pub changes: Vec<(ClaimChange, Share)>,
+    /// Requests that wait for it.
+    pub claims: Vec<Claim>,
+    /// Which batch with claims of its chain, counted from 1; 0 for one without.
+    pub round: u64,
     /// What it asks for.
     pub wanted: Vec<Wanted>,
     restart: bool,
@@ -103,14 +110,58 @@ impl Batch {
             need: wanted.need,
             want: wanted.want,
         });
-        consumed.chain(returned).chain(declared).chain(wanted)
+        let changes = self.changes.iter().map(|(change, share)| Entry::Claimed {
+            change: *change,
+            window: &share.window,
+            hour: share.hour,
+            key: &share.key,
+            milli: share.milli,
+        });
+        let claims = self.claims.iter().map(|claim| Entry::Claim {
+            hour: claim.hour,
+            key: &claim.key,
+            count: claim.count,
+            bounds: claim.bounds,
+            costs: &claim.costs,
+        });
+        let held = returned.chain(declared).chain(changes);
+        consumed.chain(held).chain(claims).chain(wanted)
     }
 
     /// What must be said again to a Redis that lost it: the units, not the wishes.
-    fn without_wishes(mut self) -> Self {
+    fn without_wishes(mut self, counts: &[u64]) -> Self {
         self.wanted.clear();
         self.declared.clear();
+        self.changes
+            .retain(|(change, _)| *change != ClaimChange::Kept);
+        let counted = std::mem::take(&mut self.claims).into_iter().zip(counts);
+        let counted = counted.filter(|(_, count)| **count > 0);
+        self.claims = counted
+            .map(|(claim, count)| claim.counted(*count))
+            .collect();
         self
+    }
+
+    /// The least that a request of a claim which was not counted whole needs of a window; 0 where there is none.
+    #[must_use]
+    pub fn least_short_claim(&self, answered: &[u64], window: &Rc<str>) -> u64 {
+        let short = self.claims.iter().zip(answered);
+        let short = short.filter(|(claim, count)| **count < claim.count);
+        let costs = short.flat_map(|(claim, _)| &claim.costs);
+        let of_window = costs.filter(|cost| cost.window == *window);
+        of_window.map(|cost| cost.least).min().unwrap_or(0)
+    }
+
+    /// How many requests of each claim Redis has counted, given its answer. Of a batch that it knows only to be counted,
+    /// that is all: nobody pays for more than was let through.
+    #[must_use]
+    pub fn counts(&self, answered: &[u64]) -> Vec<u64> {
+        let answered = answered.iter().copied().map(Some);
+        let counts = answered.chain(std::iter::repeat(None));
+        let claims = self.claims.iter().zip(counts);
+        claims
+            .map(|(claim, count)| count.map_or(claim.count, |count| count.min(claim.count)))
+            .collect()
     }
 }
 
@@ -192,15 +243,17 @@ impl Sequence {
         &mut self,
         outcome: Outcome,
         last: u64,
+        claims: &[u64],
         now_ms: u64,
         store: u32,
-    ) -> Option<Batch> {
+    ) -> Option<(Batch, Vec<u64>)> {
         match outcome {
             Outcome::Applied | Outcome::Repeated | Outcome::Stale => {
                 let batch = self.outbox.pop_front()?;
                 self.last = self.last.max(last);
-                self.retain(batch.clone().without_wishes(), now_ms, store);
-                Some(batch)
+                let counts = batch.counts(claims);
+                self.retain(batch.clone().without_wishes(&counts), now_ms, store);
+                Some((batch, counts))
             }
             Outcome::Gap => {
                 self.send_again_after(last);

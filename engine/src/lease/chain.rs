@@ -1,13 +1,17 @@
 //! One chain of subscriptions as one worker sees it: its document, its windows, its batches.
 
+mod claims;
+mod document;
+
 use std::rc::Rc;
 
 use super::batch::{Batch, Need, Sequence, Wanted};
+use super::claims::{Claim, Counted};
 use super::{LeaseRules, Window};
 use crate::api_key::Tag;
 use crate::contract::answer::{Outcome, Receipt};
 use crate::contract::{self, AccessDocument, WindowId};
-use crate::limits::BATCH_RETAINED_MS;
+use crate::limits::{BATCH_RETAINED_MS, CLAIM_SIGN_MS};
 
 /// What an answer of Redis did to a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +41,9 @@ pub struct Chain {
     retained_ms: u64,
     paused_until_ms: u64,
     declares: bool,
+    round: u64,
+    counted: Option<Counted>,
+    hurries: bool,
 }
 
 impl Chain {
@@ -56,37 +63,9 @@ impl Chain {
             retained_ms: 0,
             paused_until_ms: 0,
             declares: false,
-        }
-    }
-
-    /// The document, unless it changed since it was read.
-    #[must_use]
-    pub const fn document(&self) -> Option<&Rc<AccessDocument>> {
-        if self.stale {
-            None
-        } else {
-            self.document.as_ref()
-        }
-    }
-
-    /// The document even if a newer one is known to exist, for a time without Redis.
-    #[must_use]
-    pub const fn last_document(&self) -> Option<&Rc<AccessDocument>> {
-        self.document.as_ref()
-    }
-
-    /// Version of the document the worker has, 0 for none.
-    #[must_use]
-    pub fn version(&self) -> u64 {
-        self.document
-            .as_ref()
-            .map_or(0, |document| document.version)
-    }
-
-    /// Notes that the document changed to `version`.
-    pub fn changed(&mut self, version: u64) {
-        if version > self.version() {
-            self.stale = true;
+            round: 0,
+            counted: None,
+            hurries: false,
         }
     }
 
@@ -181,11 +160,12 @@ impl Chain {
     /// When the chain next has something to say without being asked.
     #[must_use]
     pub fn due_ms(&self, rules: &LeaseRules) -> Option<u64> {
-        if self.in_doubt() || self.declares {
+        if self.in_doubt() || self.declares || self.hurries {
             return Some(0);
         }
         let usage_ms = self.unsettled_since_ms.map(|since_ms| {
-            if self.windows.iter().any(Window::is_half_spent) {
+            let presses = |window: &Window| window.is_half_spent() || window.gives_claims_back();
+            if self.windows.iter().any(presses) {
                 since_ms
             } else {
                 since_ms + rules.max_unsettled_ms
@@ -203,11 +183,16 @@ impl Chain {
             .sequence
             .retains()
             .then_some(self.retained_ms + BATCH_RETAINED_MS);
-        batch_ms.into_iter().chain(forget_ms).min()
+        let sign_ms = self
+            .windows
+            .iter()
+            .any(Window::has_open_claims)
+            .then_some(self.last_batch_ms + CLAIM_SIGN_MS);
+        batch_ms.into_iter().chain(forget_ms).chain(sign_ms).min()
     }
 
-    /// Makes the next batch, unless one is in doubt or there is nothing to say.
-    pub fn prepare(&mut self, needs: &[Need], now_ms: u64, rules: &LeaseRules) {
+    /// Makes the next batch, unless one is in doubt or there is nothing to say. Claims come only while none is.
+    pub fn prepare(&mut self, needs: &[Need], claims: Vec<Claim>, now_ms: u64, rules: &LeaseRules) {
         while let Some(given_up) = self.sequence.give_up(now_ms) {
             self.acknowledge(&given_up);
         }
@@ -216,10 +201,12 @@ impl Chain {
         }
         // A chain without a window has nothing to declare; it must not stay due for it.
         let declares = std::mem::take(&mut self.declares);
+        self.hurries = false;
         let mut batch = Batch::default();
+        self.add_claims(&mut batch, claims);
         for window in &mut self.windows {
             window.give_back(now_ms, rules);
-            let touched = window.has_unsent();
+            let touched = window.has_lease_news();
             window.drain_into(&mut batch);
             let (least, need) = needs
                 .iter()
@@ -236,11 +223,13 @@ impl Chain {
                 });
             }
             if declares {
-                batch.declared.push((Rc::clone(&window.id), window.held()));
+                window.declare_in(&mut batch);
             }
         }
         self.unsettled_since_ms = None;
-        if batch.entries().next().is_some() || self.stale {
+        let gives_sign = self.windows.iter().any(Window::has_open_claims)
+            && now_ms >= self.last_batch_ms + CLAIM_SIGN_MS;
+        if batch.entries().next().is_some() || self.stale || gives_sign {
             self.last_batch_ms = now_ms;
             self.sequence.push(batch, now_ms);
         }
@@ -264,10 +253,14 @@ impl Chain {
         if self.sequence.to_send().next().map(|batch| batch.number) != Some(number) {
             return Settlement::Counted;
         }
-        let Some(batch) = self
-            .sequence
-            .settle(receipt.outcome, receipt.last, now_ms, store)
-        else {
+        let counted = self.sequence.settle(
+            receipt.outcome,
+            receipt.last,
+            &receipt.claims,
+            now_ms,
+            store,
+        );
+        let Some((batch, counts)) = counted else {
             self.declares = true;
             return Settlement::SendAgain;
         };
@@ -278,6 +271,7 @@ impl Chain {
             Outcome::Applied | Outcome::Repeated => self.learn(receipt, &batch, now_ms, rules),
             Outcome::Gap | Outcome::Stale => self.declares = true,
         }
+        self.note_counted(batch, counts);
         read
     }
 
@@ -310,6 +304,10 @@ impl Chain {
 
     /// Drops windows that are over and settled; `business_ms` is unix time.
     pub fn drop_windows_ended_before(&mut self, business_ms: i64) {
+        // An answer may bring units of any.
+        if self.in_doubt() {
+            return;
+        }
         self.windows
             .retain(|window| !window.is_idle() || window.end_ms >= business_ms);
     }
@@ -326,27 +324,6 @@ impl Chain {
         }
     }
 
-    fn read_document(&mut self, receipt: &Receipt<'_>) -> Settlement {
-        if let Some(bytes) = receipt.document {
-            let Ok(document) = serde_json::from_slice::<AccessDocument>(bytes) else {
-                return Settlement::BadDocument;
-            };
-            self.adopt(document);
-        }
-        self.stale = self.document.is_none() || self.version() != receipt.version;
-        Settlement::Counted
-    }
-
-    fn adopt(&mut self, document: AccessDocument) {
-        for window in &mut self.windows {
-            if let Some(described) = document.window(window.epoch, &window.meter, window.start_ms) {
-                window.describe(described);
-            }
-            window.ask_again();
-        }
-        self.document = Some(Rc::new(document));
-    }
-
     fn learn(&mut self, receipt: &Receipt<'_>, batch: &Batch, now_ms: u64, rules: &LeaseRules) {
         for state in &receipt.windows {
             let Some(window) = self.window_named(state.window) else {
@@ -356,9 +333,10 @@ impl Chain {
                 wanted.window == window.id
                     || (wanted.window.is_empty() && wanted.meter == window.meter)
             });
+            let claimed = || batch.least_short_claim(&receipt.claims, &window.id);
             window.learn(
                 state,
-                asked.map_or(0, |wanted| wanted.need),
+                asked.map_or_else(claimed, |wanted| wanted.need),
                 batch.first_sent_ms,
                 now_ms,
                 rules.flush_interval_ms,

@@ -5,12 +5,14 @@
 
 mod batch;
 mod chain;
+mod claims;
 mod leases;
 mod rate;
 mod window;
 
 pub use batch::{Batch, Need, Wanted};
 pub use chain::{Chain, Settlement};
+pub use claims::{Claim, Counted, Share};
 pub use window::{Reservation, Window};
 
 /// How leases live, from the configuration; times in ms.

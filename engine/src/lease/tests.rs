@@ -114,7 +114,7 @@ fn sequence(counted: u64) -> Sequence {
         sequence.push(Batch::default(), number * 1_000);
         assert!(
             sequence
-                .settle(Outcome::Applied, number, number * 1_000, 1)
+                .settle(Outcome::Applied, number, &[], number * 1_000, 1)
                 .is_some()
         );
     }
@@ -126,11 +126,11 @@ fn sequence(counted: u64) -> Sequence {
 #[cfg_attr(not(target_arch = "wasm32"), test)]
 fn what_redis_lost_is_sent_again_in_order() {
     let mut sequence = sequence(4);
-    assert!(sequence.settle(Outcome::Gap, 2, 5_000, 2).is_none());
+    assert!(sequence.settle(Outcome::Gap, 2, &[], 5_000, 2).is_none());
     let again = [(3, Order::Next), (4, Order::Next), (5, Order::Next)];
     assert_eq!(numbers(&sequence), again);
     for number in 3..=5 {
-        sequence.settle(Outcome::Applied, number, 6_000, 2);
+        sequence.settle(Outcome::Applied, number, &[], 6_000, 2);
     }
     assert!(!sequence.in_doubt());
     assert_eq!(sequence.lost_batches(), 0);
@@ -142,7 +142,7 @@ fn what_both_sides_lost_is_counted_and_does_not_stop_the_rest() {
     let mut sequence = sequence(4);
     // The same store answered more than ten seconds after batches 1 and 2.
     sequence.forget(12_500, 1);
-    assert!(sequence.settle(Outcome::Gap, 0, 13_000, 2).is_none());
+    assert!(sequence.settle(Outcome::Gap, 0, &[], 13_000, 2).is_none());
     let again = [(3, Order::Restart), (4, Order::Next), (5, Order::Next)];
     assert_eq!(numbers(&sequence), again);
     assert_eq!(sequence.lost_batches(), 2);
@@ -153,7 +153,7 @@ fn what_both_sides_lost_is_counted_and_does_not_stop_the_rest() {
 fn another_store_must_have_a_batch_for_ten_seconds_of_its_own() {
     let mut sequence = sequence(2);
     // Store 2 counts batch 3, so it has the earlier ones: from now on, not from when store 1 counted them.
-    sequence.settle(Outcome::Applied, 3, 20_000, 2);
+    sequence.settle(Outcome::Applied, 3, &[], 20_000, 2);
     sequence.forget(29_999, 2);
     assert!(sequence.retains());
     sequence.forget(30_000, 2);

@@ -1,11 +1,13 @@
 //! One window as one worker sees it. Units are thousandths, times monotonic ms unless they say otherwise.
 
+mod claimed;
 mod told;
 
 use std::rc::Rc;
 
 use super::LeaseRules;
 use super::batch::Consumed;
+use super::claims::Shares;
 use super::leases::Leases;
 use super::rate::SpendingRate;
 use crate::contract::answer::WindowState;
@@ -62,6 +64,7 @@ pub struct Window {
     spends_fractions: bool,
     consumed: Vec<Consumed>,
     returned: u64,
+    shares: Shares,
     unacknowledged: u64,
     view: Option<WindowView>,
     exhausted_until_ms: u64,
@@ -92,6 +95,7 @@ impl Window {
             spends_fractions: false,
             consumed: Vec::new(),
             returned: 0,
+            shares: Shares::default(),
             unacknowledged: 0,
             view: None,
             exhausted_until_ms: 0,
@@ -124,6 +128,7 @@ impl Window {
         self.in_flight > 0
             || self.unacknowledged > 0
             || self.returned > 0
+            || !self.shares.is_idle()
             || self.view.is_none_or(|view| view.leased_to_others > 0)
     }
 
@@ -333,13 +338,24 @@ impl Window {
     /// Whether a batch has something to report.
     #[must_use]
     pub fn has_unsent(&self) -> bool {
+        self.has_lease_news() || self.shares.has_changes()
+    }
+
+    /// Whether a batch reports something that changes leases.
+    #[must_use]
+    pub const fn has_lease_news(&self) -> bool {
         !self.consumed.is_empty() || self.returned > 0
     }
 
     /// Whether nothing would be lost with this window.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.held() == 0 && self.reservations == 0 && self.unacknowledged == 0 && self.returned == 0
+        let claims = self.shares.is_idle();
+        self.held() == 0
+            && self.reservations == 0
+            && self.unacknowledged == 0
+            && self.returned == 0
+            && claims
     }
 
     /// Moves what was consumed and returned into a batch.
@@ -349,6 +365,13 @@ impl Window {
             batch.returned.push((Rc::clone(&self.id), self.returned));
             self.returned = 0;
         }
+        self.shares.drain_into(&mut batch.changes);
+    }
+
+    /// Says in a batch what the worker has of the window, for a Redis that may have forgotten.
+    pub fn declare_in(&self, batch: &mut super::Batch) {
+        batch.declared.push((Rc::clone(&self.id), self.held()));
+        self.shares.declare_in(&mut batch.changes);
     }
 
     /// Notes that Redis counted `milli` consumed units, or that they were given up.

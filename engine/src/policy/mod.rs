@@ -74,9 +74,20 @@ pub struct Auth {
     pub allow_preflight: bool,
 }
 
+/// When a request's units are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MeteringMode {
+    /// After its response; until then a lease of the worker holds them.
+    Leased,
+    /// Before it goes on.
+    Exact,
+}
+
 /// How usage is reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metering {
+    /// When units are counted, unless a rule says otherwise.
+    pub mode: MeteringMode,
     /// Least time between two settles of a subscription, in milliseconds.
     pub flush_interval_ms: u64,
     /// Age at which usage is settled, in milliseconds.

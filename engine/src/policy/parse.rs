@@ -2,7 +2,10 @@
 
 use super::read::{Mistakes as Found, Node, Object};
 use super::rules::Rules;
-use super::{Auth, Fallback, LostLeases, Metering, Mistakes, OnUnavailable, Paths, Policy, Redis};
+use super::{
+    Auth, Fallback, LostLeases, Metering, MeteringMode, Mistakes, OnUnavailable, Paths, Policy,
+    Redis,
+};
 use crate::api_key::Environment;
 use crate::limits::{
     CALLS_PER_SECOND_MAX, CONFIGURATION_MAX_BYTES, FLUSH_INTERVAL_MIN_MS, LEASE_TTL_MAX_MS,
@@ -167,9 +170,15 @@ impl Auth {
     }
 }
 
+impl MeteringMode {
+    pub(super) fn read(node: &Node<'_>) -> Option<Self> {
+        node.choice(&[("leased", Self::Leased), ("exact", Self::Exact)])
+    }
+}
+
 impl Metering {
     fn read(object: &mut Object<'_>, redis: Option<&Redis>) -> Option<Self> {
-        let mode = object.or("mode", (), |node| node.choice(&[("leased", ())]));
+        let mode = object.or("mode", MeteringMode::Leased, MeteringMode::read);
         let flush_interval_ms = object.or("flushIntervalMs", 250, |node| {
             node.integer(FLUSH_INTERVAL_MIN_MS..=UNSETTLED_MAX_MS)
         });
@@ -185,8 +194,8 @@ impl Metering {
         let wait_for_units_ms = object.or("waitForUnitsMs", 0, |node| {
             node.integer(0..=WAIT_FOR_UNITS_MAX_MS)
         });
-        mode?;
         let metering = Self {
+            mode: mode?,
             flush_interval_ms: flush_interval_ms?,
             max_unsettled_ms: max_unsettled_ms?,
             lease_ttl_ms: lease_ttl_ms?,

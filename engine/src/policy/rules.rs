@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::str::FromStr;
 
+use super::MeteringMode;
 use super::path::{Extent, PathMatch, Paths};
 use super::read::{Node, Object};
 use super::statuses::Statuses;
@@ -44,6 +45,8 @@ pub struct Demand {
     pub metered_statuses: Statuses,
     /// Costs that only the response tells, if any.
     pub told: Option<Rc<Told>>,
+    /// When its units are counted, if not as the configuration says for all.
+    pub mode: Option<MeteringMode>,
 }
 
 /// What one request costs on one meter.
@@ -256,12 +259,27 @@ fn read_demand(rule: &mut Object<'_>) -> Option<Demand> {
         }
         Statuses::read(node)
     });
+    let mode = rule.or("metering", None, |node| {
+        if meters.as_ref().is_some_and(Vec::is_empty) {
+            node.mistake("means nothing in a rule without meters");
+            return None;
+        }
+        read_mode(node).map(Some)
+    });
     Some(Demand {
+        mode: mode?,
         meters: meters?.into(),
         requires: requires?.into(),
         metered_statuses: statuses?,
         told: told?,
     })
+}
+
+fn read_mode(node: &Node<'_>) -> Option<MeteringMode> {
+    let mut metering = node.object()?;
+    let mode = metering.required("mode", MeteringMode::read);
+    metering.finish();
+    mode
 }
 
 fn refuse_demand(rule: &mut Object<'_>) {
@@ -272,6 +290,7 @@ fn refuse_demand(rule: &mut Object<'_>) {
         "upstreamMeters",
         "requires",
         "meterOnStatusCodes",
+        "metering",
     ] {
         if let Some(node) = rule.take(name) {
             node.mistake("means nothing in a public rule");

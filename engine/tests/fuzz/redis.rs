@@ -109,6 +109,7 @@ fn settled(random: &mut Random, sane: usize) -> Vec<u8> {
     fields.push(document(random, sane, ACCESS));
     fields.push(document(random, sane, KEY));
     fields.push(field(random, sane, &["0"], &NUMBERS));
+    fields.push(field(random, sane, &["", "1", "2 1"], &NUMBERS));
     for _ in 0..random.below(3) {
         fields.push(field(random, sane, &WINDOWS[..2], &WINDOWS));
         for usual in ["5000", "100000", "0", "1000", "1"] {

@@ -43,10 +43,11 @@ fn no_answer_of_redis_breaks_a_worker() {
 impl Bench {
     fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
-        let (mode, hard) = (*random.pick(&["hold", "return"]), *random.pick(&["0", "5"]));
+        let (lost, hard) = (*random.pick(&["hold", "return"]), *random.pick(&["0", "5"]));
+        let mode = *random.pick(&["leased", "exact"]);
         let configuration = format!(
             r#"{{"environment": "test", "redis": {{"cluster": "redis", "prefix": "tg:"}},
-                "metering": {{"lostLeases": "{mode}", "waitForUnitsMs": 50}}, "onUnavailable": {{"offlineHardUnits": {hard}}},
+                "metering": {{"mode": "{mode}", "lostLeases": "{lost}", "waitForUnitsMs": 50}}, "onUnavailable": {{"offlineHardUnits": {hard}}},
                 "rules": [{{"match": {{"path": "/told"}}, "meters": {{"api_requests": 0}}, "reserve": {{"api_requests": 2}},
                            "upstreamMeters": ["api_requests"]}},
                           {{"match": {{"pathPrefix": "/"}}, "meters": {{"api_requests": 1.5}}}}]}}"#

@@ -34,6 +34,8 @@ pub struct Drained {
 }
 
 const DAY_MS: u64 = 24 * 3_600_000;
+/// After how long in these tests a silent worker's claims are recorded for it.
+pub const SILENCE_MS: u64 = 500;
 
 impl World {
     pub fn drain(&mut self) -> Drained {
@@ -46,7 +48,12 @@ impl World {
         let answer = self.run(
             Script::Drain,
             &[&store],
-            &[&prefix, &chain, &age_ms.to_string()],
+            &[
+                &prefix,
+                &chain,
+                &age_ms.to_string(),
+                &SILENCE_MS.to_string(),
+            ],
         );
         let reply = single(&answer);
         let parts = reply.as_array().expect("a drain answers an array");

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod chain;
+mod claims;
 mod drain;
 mod leases;
 mod notation;

@@ -1,7 +1,7 @@
 //! A short notation for batches and their answers.
 //!
 //! A batch is `<worker> <sequence>` and entries, in units: `c3` consumed from a lease, `u3` without one, `r3` returned,
-//! `d3` declared, `w1/10` wanted (need 1, want 10), `w2-6/10` the same if at least 2 can be had. `!` after the sequence
+//! `d3` declared, `x2*3` two requests of 3 each claimed (`y2*3` beyond limits), `f3` finished, `g3` given back, `k3` kept, `w1/10` wanted (need 1, want 10), `w2-6/10` the same if at least 2 can be had. `!` after the sequence
 //! accepts any later number. An entry is about
 //! the window `now` unless it names another: `c3@old`; `@current` leaves the choice to Redis. `v2` says which version of
 //! the document the worker has (else the last published); `key` and `stranger` look up by a known and an unknown key.
@@ -10,7 +10,9 @@ use std::fmt::Write;
 
 use tollgate_engine::api_key::KeyHash;
 use tollgate_engine::contract::answer::{Outcome, Receipt};
-use tollgate_engine::contract::call::{BatchHeader, Entry, Funding, Order, Subject};
+use tollgate_engine::contract::call::{
+    BatchHeader, Bounds, ClaimChange, ClaimCost, Entry, Funding, Order, Subject,
+};
 use tollgate_engine::resp::{Replies, Reply};
 use tollgate_engine::units::Units;
 
@@ -38,8 +40,9 @@ impl World {
             tag: self.tag,
             chain: &self.chain,
         };
+        let costs: Vec<_> = words.iter().map(|word| self.cost(word)).collect();
         let mut entries = Vec::new();
-        for word in &words[2..] {
+        for (word, cost) in words.iter().zip(&costs).skip(2) {
             let hash = match *word {
                 "key" => &known,
                 "stranger" => &stranger,
@@ -48,7 +51,7 @@ impl World {
                     continue;
                 }
                 _ => {
-                    entries.push(self.entry(word));
+                    entries.push(self.entry(word, cost));
                     continue;
                 }
             };
@@ -60,7 +63,21 @@ impl World {
         out
     }
 
-    fn entry<'a>(&'a self, word: &'a str) -> Entry<'a> {
+    /// What each request of a claim takes; nothing for another entry.
+    fn cost(&self, word: &str) -> Vec<ClaimCost> {
+        let Some((_, cost)) = word.split_once('*') else {
+            return Vec::new();
+        };
+        let (units, window) = cost.split_once('@').unwrap_or((cost, "now"));
+        let milli = units.parse::<Units>().unwrap().milli();
+        vec![ClaimCost {
+            window: self.window(window).into(),
+            milli,
+            least: milli.max(1),
+        }]
+    }
+
+    fn entry<'a>(&'a self, word: &'a str, costs: &'a [ClaimCost]) -> Entry<'a> {
         let (amount, window) = word[1..].split_once('@').unwrap_or((&word[1..], "now"));
         let window = self.windows.get(window).map_or(window, String::as_str);
         let milli = |text: &str| text.parse::<Units>().unwrap().milli();
@@ -75,6 +92,28 @@ impl World {
                 } else {
                     Funding::Unleased
                 },
+            },
+            "f" | "g" | "k" => Entry::Claimed {
+                change: match &word[..1] {
+                    "f" => ClaimChange::Finished,
+                    "g" => ClaimChange::GivenBack,
+                    _ => ClaimChange::Kept,
+                },
+                window,
+                hour: HOUR,
+                key: &self.key_id,
+                milli: milli(amount),
+            },
+            "x" | "y" => Entry::Claim {
+                hour: HOUR,
+                key: &self.key_id,
+                count: amount.split_once('*').unwrap().0.parse().unwrap(),
+                bounds: if word.starts_with('x') {
+                    Bounds::Within
+                } else {
+                    Bounds::Beyond
+                },
+                costs,
             },
             "r" => Entry::Returned {
                 window,
@@ -116,6 +155,9 @@ impl World {
         }
         if receipt.key_document.is_some() {
             text.push_str(" keydoc");
+        }
+        if !receipt.claims.is_empty() {
+            let _ = write!(text, " counted {:?}", receipt.claims);
         }
         for state in &receipt.windows {
             let name = self.windows.iter().find(|(_, id)| *id == state.window);

@@ -308,12 +308,14 @@ impl World {
             .collect()
     }
 
-    /// What is leased out is the sum of the leases, and what was consumed the sum over hours and keys.
+    /// What is leased out is the sum of the leases, what is claimed that of the claims, and what was consumed the sum of
+    /// claims and hours and keys, less what was recorded and then given back.
     pub fn assert_sums(&mut self) {
         let counters = self.counters();
         let mut sums = BTreeMap::<(&str, String), u64>::new();
         for (field, milli) in &counters {
-            let Some((kind, rest)) = field.split_once('/') else {
+            // Of a worker, not of a window.
+            let Some((kind, rest)) = field.split_once('/').filter(|(kind, _)| *kind != "a") else {
                 continue;
             };
             let window = rest.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
@@ -321,13 +323,23 @@ impl World {
             match kind {
                 "l" => *sums.entry(("o", window)).or_default() += milli,
                 "h" => *sums.entry(("c", window)).or_default() += milli,
-                "o" | "c" => *sums.entry((kind, window)).or_default() += 0,
+                "t" => {
+                    *sums.entry(("c", window.clone())).or_default() += milli;
+                    *sums.entry(("p", window)).or_default() += milli;
+                }
+                "o" | "c" | "p" => *sums.entry((kind, window)).or_default() += 0,
                 _ => {}
             }
         }
         for ((kind, window), sum) in sums {
             let total = counters.get(&format!("{kind}/{window}")).copied();
-            assert_eq!(total.unwrap_or(0), sum, "{kind}/{window} in {counters:?}");
+            let excess = counters.get(&format!("e/{window}")).copied();
+            let excess = excess.filter(|_| kind == "c").unwrap_or(0);
+            assert_eq!(
+                total.unwrap_or(0) + excess,
+                sum,
+                "{kind}/{window} in {counters:?}"
+            );
         }
     }
 }

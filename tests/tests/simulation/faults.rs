@@ -1,6 +1,6 @@
 //! What goes wrong: workers die, Redis comes back older or empty, the subscription moves.
 
-use crate::world::{Event, MILLI, World};
+use crate::world::{CLAIM_MOST, Event, MILLI, World};
 
 impl World {
     pub fn kill(&mut self) {
@@ -16,6 +16,18 @@ impl World {
         }
         // Everything metered since a little before the last good answer may be unsettled.
         let since_ms = dead.last_answer_ms.saturating_sub(3_000);
+        let claimed = dead.claimed;
+        let open = claimed
+            .open
+            .iter()
+            .map(|request| dead.open[request].milli());
+        let in_vain = claimed
+            .in_vain
+            .iter()
+            .filter(|(at_ms, _)| *at_ms >= since_ms);
+        self.truth.may_be_extra += open.sum::<u64>()
+            + CLAIM_MOST * claimed.waiting.len() as u64
+            + in_vain.map(|(_, milli)| milli).sum::<u64>();
         let unsettled = dead.metered.iter().filter(|(at_ms, _)| *at_ms >= since_ms);
         self.truth.may_be_lost += unsettled.map(|(_, milli)| milli).sum::<u64>();
     }

@@ -24,12 +24,13 @@ impl World {
         let counted: u64 = windows.iter().map(|window| self.ledger.units(window)).sum();
         let metered = self.truth.metered;
         let scenario = &self.scenario;
-        if counted > metered {
+        let extra = self.truth.may_be_extra;
+        if counted > metered + extra {
             return Err(format!(
-                "E4: {counted} counted, {metered} metered: {scenario:?}"
+                "E4: {counted} counted, {metered} metered, {extra} may be more: {scenario:?}"
             ));
         }
-        let lost = metered - counted;
+        let lost = metered.saturating_sub(counted);
         if lost > self.truth.may_be_lost && scenario.loses_only_unsettled() {
             return Err(format!(
                 "E3: {lost} lost of {metered} metered, {} may be: {scenario:?}",
@@ -76,7 +77,13 @@ impl World {
                 continue;
             };
             match kind {
-                "o" => *leased.entry(rest).or_default() += value,
+                "o" | "p" => *leased.entry(rest).or_default() += value,
+                "t" => {
+                    let (rest, worker) = rest.rsplit_once('/').unwrap_or_default();
+                    let window = rest.splitn(4, '/').take(3).map(str::len).sum::<usize>() + 2;
+                    *leased.entry(&rest[..window]).or_default() -= value;
+                    return Err(format!("{worker} keeps {value} of {rest} claimed"));
+                }
                 "l" => {
                     let (window, worker) = rest.rsplit_once('/').unwrap_or_default();
                     *leased.entry(window).or_default() -= value;

@@ -172,7 +172,7 @@ impl Ledger {
             redis,
             Script::Drain,
             &[&self.names.store()],
-            &[&prefix, CHAIN, "86400000"],
+            &[&prefix, CHAIN, "86400000", "15000"],
         );
         let reply = Replies::new(&answer).next().unwrap().unwrap();
         let [generation, sequences, counters] = reply.as_array().unwrap_or(&[]) else {

@@ -127,6 +127,62 @@ fn a_store_that_is_lost_comes_back_from_the_ledger() {
 }
 
 #[test]
+fn units_that_are_counted_before_give_exactly_the_limit() {
+    simulate("exact", |seed| Scenario {
+        faults: Faults::NONE,
+        traffic: Traffic::beyond_the_limit(seed).exact(seed),
+        ..Scenario::of(seed)
+    });
+}
+
+#[test]
+fn units_that_are_counted_before_count_once_on_a_bad_network() {
+    simulate("exact, network", |seed| {
+        let scenario = Scenario::of(seed);
+        let traffic = Traffic {
+            most_told: [0, 5][usize::try_from(seed / 2 % 2).unwrap()],
+            ..scenario.traffic.exact(seed)
+        };
+        Scenario {
+            faults: Faults::network(seed),
+            traffic,
+            ..scenario
+        }
+    });
+}
+
+#[test]
+fn killed_workers_lose_nothing_that_was_counted_before() {
+    simulate("exact, kills", |seed| {
+        let scenario = Scenario::of(seed);
+        Scenario {
+            faults: Faults {
+                kills_per_minute: 20,
+                ..Faults::network(seed)
+            },
+            traffic: scenario.traffic.exact(seed),
+            ..scenario
+        }
+    });
+}
+
+#[test]
+fn a_redis_that_forgets_is_told_again_what_was_counted_before() {
+    simulate("exact, restarts and losses", |seed| {
+        let scenario = Scenario::with_large_leases(seed);
+        Scenario {
+            faults: Faults {
+                restarts_per_minute: [4, 40, 0][usize::try_from(seed % 3).unwrap()],
+                losses_per_minute: [0, 0, 8][usize::try_from(seed % 3).unwrap()],
+                ..Faults::passable_network(seed)
+            },
+            traffic: scenario.traffic.exact(seed),
+            ..scenario
+        }
+    });
+}
+
+#[test]
 fn changes_of_plan_carry_what_was_used() {
     simulate("changes", |seed| Scenario {
         changes_per_minute: 20,
@@ -145,6 +201,7 @@ fn everything_at_once_never_counts_twice() {
             losses_per_minute: 4,
             ..Faults::network(seed)
         },
+        traffic: Scenario::of(seed).traffic.exact(seed / 2 * 2 + 1),
         ..Scenario::of(seed)
     });
 }

@@ -1,6 +1,7 @@
 //! What a simulation does, drawn from its seed.
 
 use crate::random::Random;
+use crate::world::{CLAIMS_RECORDED_AFTER_MS, SETTLED_AFTER_MS};
 
 /// One simulation.
 #[derive(Clone, Debug)]
@@ -42,6 +43,8 @@ pub struct Traffic {
     pub must_reach_the_limit: bool,
     /// Most units that a response may tell a request costs; 0 for requests that cost one unit each.
     pub most_told: u64,
+    /// Share of requests whose units are counted before they go on, in percent.
+    pub exact_percent: u64,
 }
 
 impl Traffic {
@@ -54,6 +57,15 @@ impl Traffic {
             unmetered_percent: random.pick(&[0, 0, 30]),
             must_reach_the_limit: false,
             most_told: 0,
+            exact_percent: 0,
+        }
+    }
+
+    /// All of it, or half of it, by rules that count before.
+    pub fn exact(self, seed: u64) -> Self {
+        Self {
+            exact_percent: [100, 50][usize::try_from(seed % 2).unwrap()],
+            ..self
         }
     }
 
@@ -143,6 +155,15 @@ impl Scenario {
         let faults = &self.faults;
         faults.kills_per_minute == 0
             || (faults.restarts_per_minute == 0 && faults.losses_per_minute == 0)
+    }
+
+    /// When everything is healed, all usage is in the ledger after this time.
+    pub const fn settled_after_ms(&self) -> u64 {
+        if self.traffic.exact_percent > 0 && self.faults.kills_per_minute > 0 {
+            SETTLED_AFTER_MS + CLAIMS_RECORDED_AFTER_MS
+        } else {
+            SETTLED_AFTER_MS
+        }
     }
 
     /// Whether nothing may be lost but what a killed worker had not settled.

@@ -1,6 +1,6 @@
 //! The world of one simulation: workers, a network, Redis, a control plane, and the truth that they are held against.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use tollgate_engine::admission::{
@@ -27,6 +27,10 @@ pub const WATCH_MS: u64 = 1_000;
 /// When everything is healed, all usage is in Redis after this time.
 pub const SETTLED_AFTER_MS: u64 = 9_000;
 pub const MILLI: u64 = 1_000;
+/// Most units that a request claims, in thousandths.
+pub const CLAIM_MOST: u64 = 2 * MILLI;
+/// How long a killed worker's claims stay open: until the drain misses it, and then once more.
+pub const CLAIMS_RECORDED_AFTER_MS: u64 = 15_000 + 4 * DRAIN_MS;
 
 #[derive(Debug)]
 pub enum Event {
@@ -63,8 +67,19 @@ pub struct Place {
     pub life: u32,
     pub call: Option<u64>,
     pub open: BTreeMap<RequestId, Ticket>,
+    /// Requests whose units are counted before they go on: those that wait, those that are open, and by time those that
+    /// were refused or not metered; a gateway that dies leaves them counted.
+    pub claimed: Claimed,
     pub last_answer_ms: u64,
     pub metered: VecDeque<(u64, u64)>,
+}
+
+/// Requests of rules that count before.
+#[derive(Default)]
+pub struct Claimed {
+    pub waiting: BTreeSet<RequestId>,
+    pub open: BTreeSet<RequestId>,
+    pub in_vain: VecDeque<(u64, u64)>,
 }
 
 /// What really happened, in thousandths of units.
@@ -74,6 +89,8 @@ pub struct Truth {
     pub metered: u64,
     /// Most that may be lost: what killed workers had metered and not settled.
     pub may_be_lost: u64,
+    /// Most that may be counted though it was not metered: what killed workers had claimed.
+    pub may_be_extra: u64,
     /// Most that may be admitted; `None` without a limit.
     pub most: Option<u64>,
     pub limit: Option<u64>,
@@ -108,6 +125,9 @@ impl World {
                 r#"{"environment": "test",
                     "redis": {"cluster": "redis", "prefix": "tg:test:"},
                     "rules": [{"match": {"path": "/v1/told"}, "meters": {"api_requests": 0}, "upstreamMeters": ["api_requests"]},
+                              {"match": {"path": "/exact/told"}, "metering": {"mode": "exact"}, "meters": {"api_requests": 0},
+                               "upstreamMeters": ["api_requests"], "reserve": {"api_requests": 2}},
+                              {"match": {"path": "/exact/things"}, "metering": {"mode": "exact"}, "meters": {"api_requests": 1}},
                               {"match": {"pathPrefix": "/"}, "meters": {"api_requests": 1}}]}"#,
             )
             .unwrap(),
@@ -172,6 +192,7 @@ impl World {
             life: self.lives,
             call: None,
             open: BTreeMap::new(),
+            claimed: Claimed::default(),
             last_answer_ms: self.now_ms,
             metered: VecDeque::new(),
         }
@@ -209,7 +230,7 @@ impl World {
         let traffic = self.scenario.traffic.clone();
         self.run_until(traffic.for_ms)?;
         self.is_healed = true;
-        let settled_ms = traffic.for_ms + traffic.longest_ms + SETTLED_AFTER_MS;
+        let settled_ms = traffic.for_ms + traffic.longest_ms + self.scenario.settled_after_ms();
         self.run_until(settled_ms)?;
         self.check_end()?;
         self.check_rest(settled_ms)
@@ -284,18 +305,23 @@ impl World {
         self.requests += 1;
         let request = self.requests;
         let key = self.key.clone();
+        let is_exact = self.random.chance(self.scenario.traffic.exact_percent);
         let headers = [("x-api-key", key.as_bytes())];
         let head = Head {
             method: b"GET",
-            path: if self.scenario.traffic.most_told > 0 {
-                b"/v1/told"
-            } else {
-                b"/v1/things"
+            path: match (self.scenario.traffic.most_told > 0, is_exact) {
+                (true, false) => b"/v1/told",
+                (false, false) => b"/v1/things",
+                (true, true) => b"/exact/told",
+                (false, true) => b"/exact/things",
             },
             headers: &headers,
         };
         let now = self.now();
         let verdict = self.places[place].worker.admit(request, &head, now);
+        if is_exact {
+            self.places[place].claimed.waiting.insert(request);
+        }
         self.take(place, request, verdict);
         self.call_if_due(place);
         let gap_ms = 1_000 / self.scenario.traffic.requests_per_second;
@@ -309,10 +335,26 @@ impl World {
                 self.truth.open += ticket.milli();
                 let in_ms = self.random.within(0, self.scenario.traffic.longest_ms);
                 let life = self.places[place].life;
+                let claimed = &mut self.places[place].claimed;
+                if claimed.waiting.remove(&request) {
+                    if ticket.is_claimed() {
+                        claimed.open.insert(request);
+                    } else {
+                        // Redis is away, and may have counted it all the same.
+                        claimed.in_vain.push_back((self.now_ms, CLAIM_MOST));
+                    }
+                }
                 self.places[place].open.insert(request, ticket);
                 self.at(in_ms, Event::Finish(place, life, request));
             }
-            Verdict::Refuse(_) | Verdict::Wait => {}
+            Verdict::Refuse(_) => {
+                let now_ms = self.now_ms;
+                let claimed = &mut self.places[place].claimed;
+                if claimed.waiting.remove(&request) {
+                    claimed.in_vain.push_back((now_ms, CLAIM_MOST));
+                }
+            }
+            Verdict::Wait => {}
             Verdict::Pass | Verdict::PassUnknown => unreachable!("no rule is public"),
         }
     }
@@ -328,6 +370,7 @@ impl World {
             return;
         };
         self.truth.open -= ticket.milli();
+        let is_claimed = at.claimed.open.remove(&request);
         let told = match self.scenario.traffic.most_told {
             0 => None,
             most => Some(self.random.within(0, most)),
@@ -336,9 +379,13 @@ impl World {
             let milli = told.map_or(ticket.milli(), |units| units * MILLI);
             self.truth.metered += milli;
             // What only the response tells may exceed the limit.
-            let beyond = milli - ticket.milli();
+            let beyond = milli.saturating_sub(ticket.milli());
             self.truth.most = self.truth.most.map(|most| most + beyond);
-            at.metered.push_back((self.now_ms, milli));
+            let unsettled = if is_claimed { beyond } else { milli };
+            at.metered.push_back((self.now_ms, unsettled));
+        }
+        if is_claimed {
+            at.claimed.in_vain.push_back((self.now_ms, ticket.milli()));
         }
         let ending = match (is_metered, self.random.chance(50)) {
             (true, _) => Ending::Status(200),

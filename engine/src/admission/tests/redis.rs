@@ -173,6 +173,7 @@ impl Bench {
             document(!has_document, serde_json::to_string(&self.access).unwrap()),
             document(is_lookup, serde_json::to_string(key).unwrap()),
             "0".to_owned(),
+            String::new(),
         ];
         let Some(window) = self.window().filter(|_| !is_stale) else {
             return fields;

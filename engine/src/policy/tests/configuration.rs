@@ -2,7 +2,9 @@
 
 use crate::api_key::Environment;
 use crate::limits::{MISTAKES_MAX, RULES_MAX};
-use crate::policy::{Access, Demand, Fallback, KeySource, LostLeases, Paths, Policy, Rule};
+use crate::policy::{
+    Access, Demand, Fallback, KeySource, LostLeases, MeteringMode, Paths, Policy, Rule,
+};
 use crate::problem::{Code, IdentityHeaders};
 
 /// The shortest document.
@@ -81,6 +83,7 @@ fn every_field_is_read() {
         (metering.lease_ttl_ms, metering.wait_for_units_ms),
         (100, 200)
     );
+    assert_eq!(metering.mode, MeteringMode::Exact);
     assert_eq!(metering.lost_leases, LostLeases::Return);
     let outage = &policy.on_unavailable;
     assert_eq!(
@@ -104,6 +107,7 @@ fn every_field_is_read() {
     let rules: Vec<_> = policy.rules().collect();
     assert_eq!(rules.len(), 3);
     assert_eq!(*rules[0].access(), Access::Public);
+    assert_eq!(demand(rules[1]).mode, Some(MeteringMode::Leased));
     let costs: Vec<_> = demand(rules[1])
         .meters
         .iter()
@@ -127,7 +131,7 @@ fn a_document_names_all_its_mistakes_at_once() {
             {"match": {"path": "/a", "pathPrefix": "/b"}, "meters": {"Bad": -1, "ok": 0.0001}},
             {"match": {"pathPrefix": "/c?d"}, "public": true, "meters": {"ok": 1}}
         ],
-        "metering": {"mode": "exact", "flushIntervalMs": 500, "flushIntervalMs": 600},
+        "metering": {"mode": "sometimes", "flushIntervalMs": 500, "flushIntervalMs": 600},
         "responses": {"statuses": {"rate_limited": 429, "key_missing": 200}},
         "odd field": 1
     }"#;
@@ -149,7 +153,7 @@ fn a_document_names_all_its_mistakes_at_once() {
         "rules[2].match.pathPrefix: must be 1 to 2048 of a path without a query",
         "rules[2].meters: means nothing in a public rule",
         "metering.flushIntervalMs: is given twice",
-        r#"metering.mode: must be "leased""#,
+        r#"metering.mode: must be "leased" or "exact""#,
         "responses.statuses.rate_limited: is not a code; the codes are key_missing, key_malformed, \
          key_unknown, key_expired, key_revoked, subscription_not_started, subscription_ended, \
          payment_required, payment_overdue, payment_uncollectible, meter_not_in_plan, \
@@ -302,6 +306,16 @@ fn each_mistake_is_told() {
             "rules",
             rules(r#"{"match": {"path": "/a"}, "meterOnStatusCodes": "200"}"#),
             "rules[0].meterOnStatusCodes: means nothing in a rule without meters",
+        ),
+        (
+            "rules",
+            rules(r#"{"match": {"path": "/a"}, "metering": {"mode": "exact"}}"#),
+            "rules[0].metering: means nothing in a rule without meters",
+        ),
+        (
+            "rules",
+            rules(r#"{"match": {"path": "/a"}, "meters": {"ok": 1}, "metering": {}}"#),
+            "rules[0].metering.mode: is missing",
         ),
         (
             "metering",
