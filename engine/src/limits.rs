@@ -142,9 +142,9 @@ pub const CHAIN_IDLE_MAX_MS: u64 = 12 * 3_600 * 1_000;
 /// Shortest use of a chain after which it may be forgotten when room is short, in milliseconds.
 pub const CHAIN_IDLE_MIN_MS: u64 = 60_000;
 /// How long a worker with requests under way whose units Redis has counted may say nothing of them, in milliseconds.
-pub const CLAIM_SIGN_MS: u64 = 5_000;
+pub const CLAIM_SIGN_MS: u64 = 3_000;
 /// After how long without a sign a drain records what a worker claimed, in milliseconds.
-pub const CLAIM_SILENCE_MAX_MS: u64 = 15_000;
+pub const CLAIM_SILENCE_MAX_MS: u64 = 10_000;
 /// Batches in one call.
 pub const SETTLES_PER_CALL_MAX: usize = 2_000;
 /// Wait after the first failed call, in milliseconds; it doubles with each further one.

@@ -12,6 +12,7 @@ use tollgate_engine::limits::SCAN_PIECE_MAX_BYTES;
 
 use crate::host::{self, Headers, Map};
 use crate::shared::Shared;
+use crate::tail::{Come, Tail};
 use crate::verdict::{self, Carried};
 
 /// One request.
@@ -32,7 +33,9 @@ enum Stage {
     /// It is with the upstream.
     Upstream(Option<Ticket>),
     /// Its response streams by and tells what it costs.
-    Answered(Ticket),
+    Answered(Ticket, Tail),
+    /// What it told is on its way to Redis, and its end waits for that.
+    Held,
 }
 
 impl Http {
@@ -81,11 +84,38 @@ impl Http {
         settled
     }
 
-    /// Settles a response that has told all it will.
-    fn end(&mut self) {
-        if let Stage::Answered(ticket) = mem::replace(&mut self.stage, Stage::Idle) {
-            self.finish(&ticket);
+    /// Settles a response that has told all it will; whether its end may pass.
+    fn end(&mut self) -> Action {
+        let Stage::Answered(ticket, _) = mem::replace(&mut self.stage, Stage::Idle) else {
+            return Action::Continue;
+        };
+        self.finish(&ticket);
+        self.hold(&ticket)
+    }
+
+    /// Has what follows wait until Redis has counted what the response told, where a rule wants that.
+    fn hold(&mut self, ticket: &Ticket) -> Action {
+        let now = self.shared.clock.latest();
+        let must_wait = ticket.is_claimed()
+            && self
+                .shared
+                .with_worker(|worker| worker.hold(self.id, ticket, now));
+        if !must_wait {
+            return Action::Continue;
         }
+        self.shared.hold(self.id);
+        self.stage = Stage::Held;
+        self.shared.wake_root();
+        Action::Pause
+    }
+
+    /// Whether what comes of a response that is held back may pass by now.
+    fn pass_held(&mut self) -> Action {
+        if self.shared.is_held(self.id) {
+            return Action::Pause;
+        }
+        self.stage = Stage::Idle;
+        Action::Continue
     }
 
     fn finish(&self, ticket: &Ticket) {
@@ -121,8 +151,12 @@ impl Context for Http {
     fn on_done(&mut self) -> bool {
         let ticket = match mem::replace(&mut self.stage, Stage::Idle) {
             Stage::Idle => None,
+            Stage::Held => {
+                self.shared.release(self.id);
+                None
+            }
             Stage::Upstream(ticket) => ticket,
-            Stage::Answered(ticket) => Some(ticket),
+            Stage::Answered(ticket, _) => Some(ticket),
             Stage::Waiting => self.stop_waiting(),
         };
         if let Some(ticket) = ticket {
@@ -163,7 +197,7 @@ impl HttpContext for Http {
     fn on_http_response_headers(&mut self, _: usize, is_end: bool) -> Action {
         let ticket = match mem::replace(&mut self.stage, Stage::Idle) {
             // Our own answer.
-            Stage::Idle | Stage::Answered(_) => return Action::Continue,
+            Stage::Idle | Stage::Answered(..) | Stage::Held => return Action::Continue,
             Stage::Upstream(ticket) => ticket,
             Stage::Waiting => self.stop_waiting(),
         };
@@ -176,32 +210,44 @@ impl HttpContext for Http {
         if let Some(mut ticket) = ticket {
             let rest = if is_end { Rest::None } else { Rest::Follows };
             match self.settle(&mut ticket, &found, &response, rest) {
-                Settled::Whole => {}
-                Settled::Begun => self.stage = Stage::Answered(ticket),
+                Settled::Whole => return self.hold(&ticket),
+                Settled::Begun => {
+                    let tail = Tail::of(&ticket, &response);
+                    self.stage = Stage::Answered(ticket, tail);
+                }
             }
         }
         Action::Continue
     }
 
     fn on_http_response_body(&mut self, size: usize, is_end: bool) -> Action {
-        if let Stage::Answered(ticket) = &mut self.stage {
-            show_body(ticket, size);
-            if is_end {
-                self.end();
+        let come = match &mut self.stage {
+            Stage::Idle | Stage::Waiting | Stage::Upstream(_) => return Action::Continue,
+            Stage::Held => return self.pass_held(),
+            Stage::Answered(ticket, tail) => {
+                show_body(ticket, size);
+                tail.pass(size, is_end)
             }
+        };
+        match come {
+            Come::Some => Action::Continue,
+            Come::All => self.end(),
         }
-        Action::Continue
     }
 
     fn on_http_response_trailers(&mut self, _: usize) -> Action {
-        if let Stage::Answered(ticket) = &mut self.stage {
-            if let Some(reading) = ticket.reading() {
-                let trailers = host::headers(Map::ResponseTrailers).unwrap_or_default();
-                reading.read_trailers(trailers.iter());
+        match &mut self.stage {
+            Stage::Idle | Stage::Waiting | Stage::Upstream(_) => Action::Continue,
+            Stage::Held => self.pass_held(),
+            Stage::Answered(ticket, tail) => {
+                if let Some(reading) = ticket.reading() {
+                    let trailers = host::headers(Map::ResponseTrailers).unwrap_or_default();
+                    reading.read_trailers(trailers.iter());
+                }
+                tail.pass_trailers();
+                self.end()
             }
-            self.end();
         }
-        Action::Continue
     }
 }
 

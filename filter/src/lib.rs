@@ -12,6 +12,7 @@ mod metrics;
 mod report;
 mod root;
 mod shared;
+mod tail;
 mod verdict;
 
 /// Private, since the macro's start function has no documentation.

@@ -26,6 +26,7 @@ pub struct Report {
     batches_lost: Counter,
     bad_documents: Counter,
     costs_untold: Counter,
+    exact_degraded: Counter,
     offline_milli: Counter,
     keys: Gauge,
     chains: Gauge,
@@ -85,6 +86,7 @@ impl Report {
             batches_lost: Counter::define("tollgate.batches_lost"),
             bad_documents: Counter::define("tollgate.bad_documents"),
             costs_untold: Counter::define("tollgate.costs_untold"),
+            exact_degraded: Counter::define("tollgate.exact_degraded"),
             offline_milli: Counter::define("tollgate.offline_milli_units"),
             keys: Gauge::define("tollgate.cached_keys"),
             chains: Gauge::define("tollgate.cached_chains"),
@@ -167,6 +169,11 @@ impl Report {
             (self.batches_lost, stats.batches_lost, told.batches_lost),
             (self.bad_documents, stats.bad_documents, told.bad_documents),
             (self.costs_untold, stats.costs_untold, told.costs_untold),
+            (
+                self.exact_degraded,
+                stats.exact_degraded,
+                told.exact_degraded,
+            ),
             (self.offline_milli, stats.offline_milli, told.offline_milli),
         ] {
             counter.add(now - before);

@@ -137,6 +137,7 @@ impl Running {
     fn act(&mut self, now: Now) {
         let decided = self.shared.with_worker(|worker| worker.tick(now));
         self.carry_out(decided);
+        self.release(now);
         self.call(now);
         self.adapt_tick();
     }
@@ -178,7 +179,22 @@ impl Running {
     fn answer(&mut self, result: CallResult<'_>, now: Now) {
         let decided = self.shared.with_worker(|worker| worker.answer(result, now));
         self.carry_out(decided);
+        self.release(now);
         self.log_change();
+    }
+
+    /// Lets responses go on that waited for Redis.
+    fn release(&self, now: Now) {
+        for request in self.shared.with_worker(|worker| worker.take_told(now)) {
+            self.shared.release(request);
+            // One whose client is gone is gone, too.
+            let _ = host::on_behalf_of(ContextId(request), || {
+                if let Err(refused) = host::resume_response() {
+                    let text = format!("a response could not go on: {refused}");
+                    host::log(LogLevel::Error, &text);
+                }
+            });
+        }
     }
 
     /// Tells the log when Redis goes away, for what reason, and when it is back.

@@ -4,7 +4,7 @@
 //! a worker that is borrowed already.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use tollgate_engine::admission::{Now, RequestId, Ticket, Worker};
@@ -25,6 +25,8 @@ pub struct Shared {
     worker: RefCell<Worker>,
     /// Of requests that were admitted after they had waited; their own contexts fetch them.
     tickets: RefCell<HashMap<RequestId, Ticket>>,
+    /// Requests whose responses wait until Redis has counted what they told.
+    held: RefCell<HashSet<RequestId>>,
     wake_up: WakeUp,
     is_woken: Cell<bool>,
     is_calling: Cell<bool>,
@@ -39,6 +41,7 @@ impl Shared {
             limits: RefCell::default(),
             worker: RefCell::new(worker),
             tickets: RefCell::default(),
+            held: RefCell::default(),
             wake_up,
             is_woken: Cell::new(false),
             is_calling: Cell::new(false),
@@ -58,6 +61,21 @@ impl Shared {
     /// The ticket that was kept for a request.
     pub fn take_ticket(&self, request: RequestId) -> Option<Ticket> {
         self.tickets.borrow_mut().remove(&request)
+    }
+
+    /// Has a response wait until [`Shared::release`].
+    pub fn hold(&self, request: RequestId) {
+        self.held.borrow_mut().insert(request);
+    }
+
+    /// Notes that a response need not wait any more.
+    pub fn release(&self, request: RequestId) {
+        self.held.borrow_mut().remove(&request);
+    }
+
+    /// Whether a response waits.
+    pub fn is_held(&self, request: RequestId) -> bool {
+        self.held.borrow().contains(&request)
     }
 
     /// Has the root context send a call after the callback under way, unless an answer will have it do so anyway.

@@ -154,6 +154,13 @@ impl Ticket {
         open.is_some_and(|open| open.told.body_use() == BodyUse::Content)
     }
 
+    /// Whether the response's trailers are asked for its cost.
+    #[must_use]
+    pub fn reads_trailers(&self) -> bool {
+        let open = self.open.as_ref();
+        open.is_some_and(|open| open.told.reads_trailers())
+    }
+
     /// What the response tells of its cost, while it does.
     pub fn reading(&mut self) -> Option<&mut Reading> {
         self.open.as_mut()?.reading.as_mut()

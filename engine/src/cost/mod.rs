@@ -99,10 +99,14 @@ impl Told {
     /// Whether the headers do not tell everything.
     #[must_use]
     pub fn outlasts_headers(&self) -> bool {
-        self.body_use() != BodyUse::None
-            || self
-                .sources()
-                .any(|source| matches!(source, Source::Trailer(_)))
+        self.body_use() != BodyUse::None || self.reads_trailers()
+    }
+
+    /// Whether trailers may tell something.
+    #[must_use]
+    pub fn reads_trailers(&self) -> bool {
+        self.sources()
+            .any(|source| matches!(source, Source::Trailer(_)))
     }
 }
 

@@ -8,6 +8,7 @@ pub const BUFFER_RESPONSE_BODY: u32 = 1;
 pub const BUFFER_CALL_BODY: u32 = 4;
 pub const BUFFER_PLUGIN_CONFIGURATION: u32 = 7;
 pub const STREAM_REQUEST: u32 = 0;
+pub const STREAM_RESPONSE: u32 = 1;
 /// A local response that is not gRPC.
 pub const NO_GRPC_STATUS: i32 = -1;
 
@@ -23,6 +24,13 @@ unsafe extern "C" {
         size: usize,
         data: *mut *mut u8,
         data_size: *mut usize,
+    ) -> u32;
+    pub fn proxy_set_buffer_bytes(
+        buffer: u32,
+        start: usize,
+        size: usize,
+        data: *const u8,
+        data_size: usize,
     ) -> u32;
     pub fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, data_size: *mut usize) -> u32;
     pub fn proxy_get_header_map_value(

@@ -138,6 +138,11 @@ pub fn resume_request() -> Result<(), Refused> {
     abi::call(|| abi::proxy_continue_stream(abi::STREAM_REQUEST))
 }
 
+/// Lets a response go on that was paused.
+pub fn resume_response() -> Result<(), Refused> {
+    abi::call(|| abi::proxy_continue_stream(abi::STREAM_RESPONSE))
+}
+
 /// An answer in the upstream's place.
 #[derive(Clone, Copy, Debug)]
 pub struct LocalResponse<'a> {

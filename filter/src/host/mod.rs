@@ -15,7 +15,7 @@ use std::fmt;
 pub use calls::{CallEnd, WakeUp, dispatch, end_of_call};
 pub use headers::{
     Headers, LocalResponse, Map, Pair, add_header, header, headers, remove_header, resume_request,
-    send_local_response, set_header,
+    resume_response, send_local_response, set_header,
 };
 pub use metric::{MetricId, MetricKind, define_metric, increment_metric, record_metric};
 pub use proxy_wasm::types::LogLevel;
@@ -89,6 +89,28 @@ pub fn configuration(size: usize) -> Result<Vec<u8>, Refused> {
 /// Up to `size` bytes of what has come of the response's body, from `start` on.
 pub fn response_body(start: usize, size: usize) -> Result<Vec<u8>, Refused> {
     abi::buffer(abi::BUFFER_RESPONSE_BODY, start, size)
+}
+
+/// Puts `bytes` in the place of all that has come of the response's body, which is `size` bytes.
+pub fn replace_response_body(size: usize, bytes: &[u8]) -> Result<(), Refused> {
+    set_response_body(size, bytes)
+}
+
+/// Puts `bytes` before what has come of the response's body.
+pub fn prepend_response_body(bytes: &[u8]) -> Result<(), Refused> {
+    set_response_body(0, bytes)
+}
+
+fn set_response_body(size: usize, bytes: &[u8]) -> Result<(), Refused> {
+    abi::call(|| unsafe {
+        abi::proxy_set_buffer_bytes(
+            abi::BUFFER_RESPONSE_BODY,
+            0,
+            size,
+            bytes.as_ptr(),
+            bytes.len(),
+        )
+    })
 }
 
 /// Sets how often the root context ticks, in milliseconds; 0 stops it.

@@ -7,6 +7,7 @@
 mod configuration;
 mod control_plane;
 mod customer;
+mod exact;
 mod kills;
 mod limits;
 mod load;

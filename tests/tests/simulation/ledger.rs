@@ -6,6 +6,7 @@ use tollgate_engine::api_key::{KeyHash, Tag};
 use tollgate_engine::contract::{
     AccessDocument, CounterField, Entitlement, KeyDocument, Names, Script, Term, Window, WindowId,
 };
+use tollgate_engine::limits::CLAIM_SILENCE_MAX_MS;
 use tollgate_engine::resp::{Replies, Reply};
 use tollgate_engine::units::Units;
 use tollgate_tests::model::Model;
@@ -172,7 +173,12 @@ impl Ledger {
             redis,
             Script::Drain,
             &[&self.names.store()],
-            &[&prefix, CHAIN, "86400000", "15000"],
+            &[
+                &prefix,
+                CHAIN,
+                "86400000",
+                &CLAIM_SILENCE_MAX_MS.to_string(),
+            ],
         );
         let reply = Replies::new(&answer).next().unwrap().unwrap();
         let [generation, sequences, counters] = reply.as_array().unwrap_or(&[]) else {

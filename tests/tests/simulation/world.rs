@@ -8,6 +8,7 @@ use tollgate_engine::admission::{
 };
 use tollgate_engine::api_key::{self, ApiKey, Environment};
 use tollgate_engine::contract::Names;
+use tollgate_engine::limits::CLAIM_SILENCE_MAX_MS;
 use tollgate_engine::policy::Policy;
 use tollgate_tests::model::{Model, Snapshot};
 
@@ -30,7 +31,7 @@ pub const MILLI: u64 = 1_000;
 /// Most units that a request claims, in thousandths.
 pub const CLAIM_MOST: u64 = 2 * MILLI;
 /// How long a killed worker's claims stay open: until the drain misses it, and then once more.
-pub const CLAIMS_RECORDED_AFTER_MS: u64 = 15_000 + 4 * DRAIN_MS;
+pub const CLAIMS_RECORDED_AFTER_MS: u64 = CLAIM_SILENCE_MAX_MS + 4 * DRAIN_MS;
 
 #[derive(Debug)]
 pub enum Event {
