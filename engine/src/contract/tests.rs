@@ -93,7 +93,7 @@ fn numbers_that_lua_cannot_count_to_are_no_answer() {
             Err(AnswerError::Unexpected)
         );
     }
-    let batch = |last, granted, used| {
+    let batch = |last, claims, granted, used| {
         reply(&[
             "ok",
             last,
@@ -101,6 +101,7 @@ fn numbers_that_lua_cannot_count_to_are_no_answer() {
             "",
             "",
             "0",
+            claims,
             "1/calls/0",
             granted,
             "",
@@ -109,13 +110,14 @@ fn numbers_that_lua_cannot_count_to_are_no_answer() {
             "0",
         ])
     };
-    assert!(Settled::read(&batch(most, most, most)).is_ok());
-    for (last, granted, used) in [
-        ("18446744073709551615", "0", "0"),
-        ("1", beyond, "0"),
-        ("1", "0", beyond),
+    assert!(Settled::read(&batch(most, most, most, most)).is_ok());
+    for (last, claims, granted, used) in [
+        ("18446744073709551615", "", "0", "0"),
+        ("1", "1 9007199254740993", "0", "0"),
+        ("1", "", beyond, "0"),
+        ("1", "", "0", beyond),
     ] {
-        let answer = batch(last, granted, used);
+        let answer = batch(last, claims, granted, used);
         assert_eq!(Settled::read(&answer), Err(AnswerError::Unexpected));
     }
 }
