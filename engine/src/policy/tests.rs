@@ -2,6 +2,7 @@
 
 mod configuration;
 mod keys;
+mod modes;
 mod paths;
 mod statuses;
 mod told;

@@ -1,6 +1,18 @@
 //! What goes wrong: workers die, Redis comes back older or empty, the subscription moves.
 
+use std::collections::{BTreeSet, VecDeque};
+
+use tollgate_engine::admission::RequestId;
+
 use crate::world::{CLAIM_MOST, Event, MILLI, World};
+
+/// Requests of rules that count before.
+#[derive(Default)]
+pub struct Claimed {
+    pub waiting: BTreeSet<RequestId>,
+    pub open: BTreeSet<RequestId>,
+    pub in_vain: VecDeque<(u64, u64)>,
+}
 
 impl World {
     pub fn kill(&mut self) {

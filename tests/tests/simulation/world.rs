@@ -1,6 +1,6 @@
 //! The world of one simulation: workers, a network, Redis, a control plane, and the truth that they are held against.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use tollgate_engine::admission::{
@@ -12,6 +12,7 @@ use tollgate_engine::limits::CLAIM_SILENCE_MAX_MS;
 use tollgate_engine::policy::Policy;
 use tollgate_tests::model::{Model, Snapshot};
 
+use crate::faults::Claimed;
 use crate::ledger::Ledger;
 use crate::random::Random;
 use crate::scenario::Scenario;
@@ -73,14 +74,6 @@ pub struct Place {
     pub claimed: Claimed,
     pub last_answer_ms: u64,
     pub metered: VecDeque<(u64, u64)>,
-}
-
-/// Requests of rules that count before.
-#[derive(Default)]
-pub struct Claimed {
-    pub waiting: BTreeSet<RequestId>,
-    pub open: BTreeSet<RequestId>,
-    pub in_vain: VecDeque<(u64, u64)>,
 }
 
 /// What really happened, in thousandths of units.
