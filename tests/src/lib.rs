@@ -1,10 +1,12 @@
 //! What the tests stand on: a model of Redis, and real servers that are started on free ports and gone when dropped.
 
 pub mod browser;
+pub mod clock;
 pub mod control_plane;
 pub mod envoy;
 pub mod http;
 pub mod model;
+pub mod namespace;
 pub mod process;
 pub mod proxy;
 pub mod publish;

@@ -4,7 +4,7 @@
 //! answer to its end.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -33,6 +33,10 @@ pub enum Fate {
     AnswerLate(Duration),
     /// Redis executes it, and its answer ends somewhere on the way.
     AnswerShort,
+    /// Redis executes it, and its answer comes as bytes that mean nothing.
+    AnswerGarbled,
+    /// Redis executes it, and its answer does not end for so many bytes.
+    AnswerEndless(usize),
     /// It arrives, and so does its answer; so much later the same request arrives again.
     Repeated(Duration),
 }
@@ -68,8 +72,17 @@ impl Proxy {
     /// When there is no such port.
     #[must_use]
     pub fn start(target: SocketAddr) -> Self {
-        let listener = StdListener::bind(("127.0.0.1", free_port()));
-        let listener = listener.expect("a loopback port is free");
+        Self::start_at(Ipv4Addr::LOCALHOST, target)
+    }
+
+    /// Starts one on a free port of one of the machine's addresses.
+    ///
+    /// # Panics
+    /// When there is no such port or address.
+    #[must_use]
+    pub fn start_at(address: Ipv4Addr, target: SocketAddr) -> Self {
+        let listener = StdListener::bind((address, free_port()));
+        let listener = listener.expect("a port is free");
         let address = listener
             .local_addr()
             .expect("a bound socket has an address");
@@ -199,6 +212,8 @@ impl Line {
             Fate::AnswerLost => sleep(SILENCE).await,
             Fate::AnswerLate(delay) => sleep(delay).await,
             Fate::AnswerShort => answer.truncate(at_random(mixed(random), answer.len())),
+            Fate::AnswerGarbled => garble(&mut answer, random),
+            Fate::AnswerEndless(bytes) => answer = b":1\r\n".repeat(bytes / 4),
             Fate::Arrives | Fate::RequestLost | Fate::Repeated(_) => {}
         }
         if fate != Fate::AnswerLost {
@@ -220,6 +235,15 @@ impl Line {
         redis.read_to_end(&mut answer).await?;
         Ok(answer)
     }
+}
+
+/// Puts other bytes in place of most, at any length, but of the form of a reply now and then.
+fn garble(answer: &mut Vec<u8>, random: u64) {
+    let begins = [&b"*3\r\n"[..], b"$4\r\n", b"-ERR ", b"HTTP/1.1 ", b"", b":"];
+    let length = at_random(mixed(random), 2 * answer.len());
+    *answer = begins[at_random(random, begins.len())].to_vec();
+    let noise = (0..length as u64 / 8).flat_map(|at| mixed(random ^ at).to_le_bytes());
+    answer.extend(noise);
 }
 
 fn at_random(random: u64, length: usize) -> usize {

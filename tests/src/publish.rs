@@ -11,6 +11,21 @@ use crate::store::{Store, request};
 /// Most entries of the change log.
 pub const CHANGES_KEPT: usize = 1_000;
 
+/// Commands that are gathered, to be sent together.
+#[derive(Debug, Default)]
+pub struct Pipeline(pub Vec<u8>);
+
+impl Store for Pipeline {
+    fn exchange(&mut self, request: &[u8]) -> Vec<u8> {
+        self.0.extend_from_slice(request);
+        Vec::new()
+    }
+
+    fn pass_ms(&mut self, _: u64) {}
+
+    fn restart(&mut self) {}
+}
+
 /// Loads every script.
 pub fn load_scripts(store: &mut (impl Store + ?Sized)) {
     for script in Script::ALL {

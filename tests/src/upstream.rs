@@ -1,7 +1,7 @@
 //! An API to put behind Envoy: it counts requests and tells what it saw of each.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -38,7 +38,16 @@ impl Upstream {
     /// When there is no such port.
     #[must_use]
     pub fn start() -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a loopback port is free");
+        Self::start_at(Ipv4Addr::LOCALHOST)
+    }
+
+    /// Starts one on a free port of one of the machine's addresses.
+    ///
+    /// # Panics
+    /// When there is no such port or address.
+    #[must_use]
+    pub fn start_at(address: Ipv4Addr) -> Self {
+        let listener = TcpListener::bind((address, 0)).expect("a port is free");
         listener.set_nonblocking(true).expect("a socket has modes");
         let address = listener
             .local_addr()

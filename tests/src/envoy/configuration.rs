@@ -76,8 +76,8 @@ fn adapt(reference: &str, options: &EnvoyOptions, port: u16, admin_port: u16) ->
     let mut text = format!("{before}{}\n{after}", options.policy);
     let address =
         |address: SocketAddr| format!("address: {}, port_value: {}", address.ip(), address.port());
-    let listener = SocketAddr::from(([127, 0, 0, 1], port));
-    let admin = SocketAddr::from(([127, 0, 0, 1], admin_port));
+    let listener = SocketAddr::from((options.address, port));
+    let admin = SocketAddr::from((options.address, admin_port));
     for (from, to) in [
         ("address: 0.0.0.0, port_value: 10000", address(listener)),
         ("address: 127.0.0.1, port_value: 9901", address(admin)),

@@ -3,7 +3,8 @@
 mod configuration;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::ffi::OsString;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
@@ -87,6 +88,12 @@ pub struct EnvoyOptions {
     pub concurrency: u32,
     /// What is added to its environment.
     pub environment: Vec<(String, String)>,
+    /// Where it listens.
+    pub address: Ipv4Addr,
+    /// The command that starts it elsewhere, followed by its own; see [`Namespace::command`].
+    ///
+    /// [`Namespace::command`]: crate::namespace::Namespace::command
+    pub within: Vec<String>,
 }
 
 impl EnvoyOptions {
@@ -107,6 +114,8 @@ impl EnvoyOptions {
             listener: Listener::Fixed,
             concurrency: 2,
             environment: Vec::new(),
+            address: Ipv4Addr::LOCALHOST,
+            within: Vec::new(),
         }
     }
 }
@@ -152,11 +161,14 @@ impl Envoy {
         configuration::write(&options, folder.path(), port, admin_port);
         Self {
             process: spawn(&options, folder.path()),
+            admin: HttpClient::new(
+                format!("http://{}:{admin_port}", options.address),
+                Connections::Kept,
+            ),
             options,
             folder,
             port,
             admin_port,
-            admin: HttpClient::new(format!("http://127.0.0.1:{admin_port}"), Connections::Kept),
         }
     }
 
@@ -186,7 +198,7 @@ impl Envoy {
     /// Where clients reach the API.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://{}:{}", self.options.address, self.port)
     }
 
     /// Where its admin port is.
@@ -279,8 +291,12 @@ impl Envoy {
 }
 
 fn spawn(options: &EnvoyOptions, folder: &Path) -> Process {
-    let mut command = Command::new(program("ENVOY", on_path("envoy")));
+    let envoy = program("ENVOY", on_path("envoy"));
+    let mut words = options.within.iter().map(OsString::from);
+    let mut words = words.by_ref().chain([envoy.into_os_string()]);
+    let mut command = Command::new(words.next().unwrap_or_default());
     command
+        .args(words)
         .arg("--config-path")
         .arg(folder.join("envoy.yaml"))
         .args(["--concurrency", &options.concurrency.to_string()])

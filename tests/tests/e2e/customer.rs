@@ -62,6 +62,11 @@ impl Counters {
         self.sum("c/") + self.sum("b/")
     }
 
+    /// Units consumed of one window in this life of the store.
+    pub fn consumed_of(&self, window: &str) -> f64 {
+        self.sum(&format!("c/{window}"))
+    }
+
     /// Units leased out.
     pub fn leased(&self) -> f64 {
         self.sum("o/")

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+mod clocks;
 mod configuration;
 mod control_plane;
 mod customer;
@@ -12,6 +13,7 @@ mod kills;
 mod limits;
 mod load;
 mod network;
+mod partition;
 mod paying;
 mod readme;
 mod redis;

@@ -137,6 +137,16 @@ async fn answers_that_are_cut_short() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn answers_that_are_slow_and_in_time() {
+    check(&[Fate::AnswerLate(Duration::from_millis(TIMEOUT_MS * 2 / 3))]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_mean_nothing() {
+    check(&[Fate::Arrives, Fate::AnswerGarbled]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn calls_that_arrive_again_later() {
     check(&[LATER]).await;
 }
