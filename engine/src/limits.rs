@@ -162,8 +162,8 @@ pub const SETTLES_PER_SECOND_MAX: usize = 2_000;
 
 // Replies of Redis.
 
-/// Longest answer to one call, in bytes; one that is longer is taken for a broken one.
-pub const ANSWER_MAX_BYTES: usize = 32 * 1_024 * 1_024;
+/// Longest answer to one call, in bytes; one that is longer is taken for a broken one. Envoy's own limit is 32 MiB.
+pub const ANSWER_MAX_BYTES: usize = 28 * 1_024 * 1_024;
 /// Longest line of a reply (a simple string, an error, a length), in bytes.
 pub const REPLY_LINE_MAX_BYTES: usize = 16 * 1_024;
 /// Longest bulk string of a reply, in bytes.

@@ -20,7 +20,7 @@ use crate::world::{World, alone};
 
 const DAY_MS: i64 = 86_400_000;
 
-async fn sandbox() -> Shop {
+pub async fn sandbox() -> Shop {
     let redis = RedisServer::start(RedisOptions {
         persistence: Persistence::EverySecond,
         acl_file: None,

@@ -1,6 +1,7 @@
 //! What becomes of single requests: keys, paths and headers on the way in, answers on the way out.
 
 mod credentials;
+mod forged;
 mod observed;
 mod paths;
 mod refusals;
