@@ -4,7 +4,31 @@ use super::{Check, Invariant};
 use crate::database::{Connection, Failure};
 
 /// Every question that one statement answers. The first column is what it is about.
-pub(super) const CHECKS: [Check; 32] = [
+pub(super) const CHECKS: [Check; 34] = [
+    Check {
+        invariant: Invariant::B2,
+        code: "events_are_not_their_counters",
+        says: "units of the events of a window, and what they count in the ledger",
+        sql: "SELECT chain || ' ' || window_id, CAST(told AS TEXT) || ', ' || CAST(counted AS TEXT) FROM (
+                  SELECT r.chain_id AS chain, SUM(r.units) AS told,
+                      CAST(r.epoch AS TEXT) || '/' || r.meter || '/' || CAST(r.start_ms AS TEXT) AS window_id,
+                      COALESCE((SELECT SUM(c.units) FROM usage_counters c
+                          WHERE c.chain_id = r.chain_id AND c.epoch = r.epoch AND c.meter = r.meter
+                              AND c.start_ms = r.start_ms AND c.generation = 0), 0) AS counted
+                  FROM usage_readings r JOIN meters m ON m.slug = r.meter AND m.aggregation IN ('SUM', 'COUNT')
+                  GROUP BY r.chain_id, r.epoch, r.meter, r.start_ms) windows
+              WHERE told <> counted",
+    },
+    Check {
+        invariant: Invariant::B2,
+        code: "events_are_nobodys",
+        says: "the meter of an event that was not taken in, or that no window has",
+        sql: "SELECT r.source || ' ' || r.event_id, r.meter FROM usage_readings r
+              WHERE NOT EXISTS (SELECT 1 FROM usage_events e
+                      WHERE e.source = r.source AND e.event_id = r.event_id)
+                  OR NOT EXISTS (SELECT 1 FROM usage_windows w WHERE w.chain_id = r.chain_id
+                      AND w.epoch = r.epoch AND w.meter = r.meter AND w.start_ms = r.start_ms)",
+    },
     Check {
         invariant: Invariant::B2,
         code: "window_is_not_its_counters",

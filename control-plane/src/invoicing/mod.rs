@@ -24,6 +24,8 @@ mod round;
 pub mod routes;
 pub mod run;
 mod schedules;
+#[cfg(test)]
+mod search;
 mod state;
 mod store;
 mod view;

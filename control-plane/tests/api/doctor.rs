@@ -39,6 +39,8 @@ async fn lived(database: TestDatabase) -> Till {
     till.consume(&other, text(&other["activeFrom"]), 700).await;
     till.go_to("03-02T00:03:00").await;
     till.settle().await;
+    let event = json!({"source": "/jobs", "id": "1", "type": "calls", "subject": other["id"]});
+    till.world.post("/v1/events", &event).await.expect(200);
     claim_keys(&till).await;
     note_events(&till).await;
     till
@@ -65,6 +67,8 @@ async fn note_events(till: &Till) {
 const FAULTS: &[(&str, &str)] = &[
     ("window_is_not_its_counters", "UPDATE usage_windows SET units = units + 1 WHERE units > 0"),
     ("counters_without_window", "UPDATE usage_counters SET start_ms = start_ms + 1"),
+    ("events_are_not_their_counters", "UPDATE usage_readings SET units = units + 1"),
+    ("events_are_nobodys", "DELETE FROM usage_events"),
     ("rated_beyond_usage", "UPDATE usage_windows SET rated = units + 1 WHERE rated IS NOT NULL"),
     ("rated_twice_or_never", "INSERT INTO rated_windows SELECT chain_id, epoch, meter, start_ms, 'again', end_ms, carried,
         units, amount, corrections FROM rated_windows"),

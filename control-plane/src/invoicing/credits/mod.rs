@@ -123,6 +123,16 @@ fn consumption(
     period: Interval,
     at: BusinessInstant,
 ) -> Vec<Consumption> {
+    let quotas = quotas(old, period).into_iter();
+    let meters = quotas.map(|(meter, quota)| Consumption {
+        consumed: books.units_within(&consumed_span(old, &meter, period, at)),
+        quota,
+    });
+    meters.collect()
+}
+
+/// Of each metered entitlement, the quotas of all windows that begin in a fee's period.
+pub(super) fn quotas(old: &Member, period: Interval) -> Vec<(Slug, Units)> {
     // As if it went on: windows that would have begun later count, too.
     let whole = Member {
         subscription: Subscription {
@@ -150,8 +160,7 @@ fn consumption(
             .filter(|window| period.start <= window.start);
         let quota = windows.map(|window| window.share_of(*issued));
         let quota = quota.fold(Units::ZERO, Units::saturating_add);
-        let consumed = books.units_within(&consumed_span(old, meter, period, at));
-        meters.push(Consumption { consumed, quota });
+        meters.push((meter.clone(), quota));
     }
     meters
 }

@@ -276,15 +276,17 @@ proptest! {
     /// windows that carry nothing are as far apart as the longest period of the plan before them allows.
     #[test]
     fn no_sequence_of_changes_gives_more_than_one_quota_per_window(
-        changes in prop::collection::vec((1..60_i64, 0..3_usize), 1..12))
+        changes in prop::collection::vec((1..60_i64, 0..3_usize, 0..3_usize), 1..12))
     {
         let periods = ["P1W", "P1M", "P1W"];
         let plans = periods.map(|period| plan(vec![phase(None, &[("api", period)])]));
         let mut at = instant("2026-01-01");
         let mut chain = chain().then(at, &plans[0]);
-        for (hours, which) in changes {
+        for (hours, which, anchor) in changes {
             at = BusinessInstant::from_unix_ms(at.unix_ms() + hours * 12 * 3_600_000);
-            chain = chain.then(at, &plans[which]);
+            let before = chain.terms().last().unwrap().anchor();
+            let anchors = [Anchor::Start, Anchor::Given(instant("2026-03-17")), Anchor::Kept(before)];
+            chain = chain.then(at, &plans[which]).anchored(anchors[anchor]);
         }
         let meter: Slug = "api".parse().unwrap();
         let windows = windows(&chain, &meter, at.after(std::time::Duration::from_secs(200 * 86_400)));
