@@ -1,3 +1,5 @@
+mod published;
+
 use std::str::FromStr;
 
 use proptest::prelude::*;

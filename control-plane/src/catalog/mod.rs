@@ -8,6 +8,7 @@ pub mod property;
 pub mod routes;
 mod store;
 
+use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -273,8 +274,17 @@ impl FeatureDocument {
     }
 }
 
-/// Reads a slug or key, or notes why it is none.
+/// Reads a slug, or the key of a feature, a phase or a rate card, or notes why it is none.
 pub(crate) fn check_slug(text: &str, place: &Place, mistakes: &mut Mistakes) -> Option<Slug> {
+    check_key(text, place, mistakes)
+}
+
+/// Reads a key of any sort, or notes why it is none.
+pub(crate) fn check_key<K: FromStr<Err: fmt::Display>>(
+    text: &str,
+    place: &Place,
+    mistakes: &mut Mistakes,
+) -> Option<K> {
     if text.is_empty() {
         mistakes.add(place, "resource_key_empty", "key must not be empty");
         return None;

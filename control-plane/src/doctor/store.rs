@@ -85,7 +85,9 @@ pub(super) const CHECKS: [Check; 34] = [
         says: "what usage of a rate card was rated at, and what its lines come to",
         sql: "SELECT subscription || ' ' || rate_card, CAST(rated AS TEXT) || ', ' || CAST(billed AS TEXT) FROM (
                   SELECT s.id AS subscription, r.rate_card AS rate_card, SUM(r.amount) AS rated,
-                      COALESCE((SELECT SUM(l.amount - l.discount) FROM invoice_lines l WHERE l.subscription_id = s.id
+                      COALESCE((SELECT SUM(l.amount - l.discount - COALESCE((SELECT SUM(c.amount) FROM credits c
+                          WHERE c.source = l.identity AND l.kind = 'late'), 0))
+                          FROM invoice_lines l WHERE l.subscription_id = s.id
                           AND l.rate_card = r.rate_card AND l.kind IN ('arrears', 'late')), 0) AS billed
                   FROM rated_windows r JOIN subscriptions s ON s.chain_id = r.chain_id AND s.epoch = r.epoch
                   GROUP BY s.id, r.rate_card) cards
@@ -164,7 +166,7 @@ pub(super) const CHECKS: [Check; 34] = [
                   SELECT c.source AS source, SUM(c.amount) AS issued,
                       MAX(CASE WHEN i.status = 'paid' THEN l.amount - l.discount ELSE 0 END) AS paid
                   FROM credits c JOIN invoice_lines l ON l.identity = c.source
-                      JOIN invoices i ON i.id = l.invoice_id GROUP BY c.source) credits
+                      JOIN invoices i ON i.id = l.invoice_id WHERE l.kind = 'fee' GROUP BY c.source) credits
               WHERE issued > paid",
     },
     Check {
@@ -184,7 +186,7 @@ pub(super) const CHECKS: [Check; 34] = [
         code: "credit_of_no_fee",
         says: "the kind of a line that was given back",
         sql: "SELECT c.id, l.kind FROM credits c JOIN invoice_lines l ON l.identity = c.source
-              WHERE l.kind <> 'fee'",
+              WHERE l.kind NOT IN ('fee', 'late')",
     },
     Check {
         invariant: Invariant::B6,

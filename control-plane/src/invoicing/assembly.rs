@@ -199,7 +199,7 @@ pub(super) fn draft(app: &App, books: &mut Books, work: &Work<'_>) -> Result<Dra
         for charge in &work.usage {
             rate(books, leaving, charge, &mut draft)?;
         }
-        late::add(books, &mut draft)?;
+        late::add(app, books, &mut draft)?;
     }
     let Head {
         customer, currency, ..

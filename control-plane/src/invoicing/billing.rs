@@ -276,7 +276,7 @@ pub(super) async fn bill_late(
         }
         let mut tx = app.database.begin_write().await?;
         let mut books = Books::default();
-        let drafts = late::drafts(&mut tx, &mut books, &due, now).await?;
+        let drafts = late::drafts(app, &mut tx, &mut books, &due, now).await?;
         if drafts.is_empty() {
             // Another invoice has taken it meanwhile.
             return Ok(billed);

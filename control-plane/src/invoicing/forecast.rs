@@ -80,7 +80,7 @@ impl Forecast {
         let due: BTreeSet<_> = due
             .filter(|due| customer.is_none_or(|customer| customer == *due))
             .collect();
-        let mut drafts = late::drafts(connection, &mut self.books, &due, at).await?;
+        let mut drafts = late::drafts(&self.app, connection, &mut self.books, &due, at).await?;
         drafts.retain(|draft| !draft.lines.is_empty());
         Ok(drafts)
     }

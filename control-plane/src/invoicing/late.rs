@@ -8,88 +8,148 @@ use tollgate_engine::units::Units;
 
 use super::assembly::{self, Draft, Head};
 use super::books::Books;
+use super::credits::Credit;
 use super::pricing::{self, Cycle, Rating};
 use super::windows::{self, Late, Rated};
 use super::{InvoiceKind, Line, LineKind, Part, charges};
+use crate::app::App;
 use crate::calendar::Interval;
+use crate::catalog::plans::RateCard;
 use crate::clock::BusinessInstant;
 use crate::database::Connection;
 use crate::error::{Error, Result};
 use crate::ids::CustomerId;
 use crate::money::Minor;
 use crate::subscriptions::Member;
+use crate::subscriptions::schedule::{Term, UsageWindow};
 
 /// Late usage that no other invoice will hold goes on one of its own, at most once in so long.
 const BETWEEN_OWN_INVOICES: Duration = Duration::from_secs(24 * 3_600);
 
 /// Adds what is late of a draft's customer, in its currency.
 ///
-/// Of each window it is rate(everything) − what was billed of it, in one line that names the period.
-pub(super) fn add(books: &mut Books, draft: &mut Draft) -> Result<()> {
+/// Of each window it is rate(everything) − what was billed of it, in one line that names the period;
+/// where that is negative, since more costs less, it is a credit.
+pub(super) fn add(app: &App, books: &mut Books, draft: &mut Draft) -> Result<()> {
     let Head {
         customer, currency, ..
     } = draft.head;
     for (member, late) in books.take_late(customer, currency) {
-        let (line, rated) = correct(&member, &late)?;
-        draft.lines.extend(line);
+        let Correction {
+            line,
+            credited,
+            rated,
+        } = correct(&member, &late)?;
+        if let Some(line) = line {
+            if !credited.is_zero() {
+                let source = line.identity.clone();
+                let credit = Credit::new(app, &member, source, member.subscription.id, credited);
+                books.add_credit(&credit);
+                draft.issued.push(credit);
+            }
+            draft.lines.push(line);
+        }
         draft.corrected.push(rated);
     }
     Ok(())
 }
 
-/// The line for what is late, if it comes to anything, and the window as it is rated then.
-fn correct(member: &Member, late: &Late) -> Result<(Option<Line>, Rated)> {
+/// What is late of a window.
+#[derive(Debug)]
+struct Correction {
+    /// If it comes to anything; a credit's has no amount.
+    line: Option<Line>,
+    /// What was billed too much.
+    credited: Minor,
+    /// The window as it is rated then.
+    rated: Rated,
+}
+
+fn correct(member: &Member, late: &Late) -> Result<Correction> {
     let rated = &late.rated;
+    let start = BusinessInstant::from_unix_ms(rated.window.start_ms);
+    let (term, card, window) = find(member, rated)?;
+    let price = card.usage_price().map(|price| window.price(price));
+    let price = price.ok_or_else(|| missing(rated))?;
+    let minimum = charges::minimum(&price, &window);
+    let cost = |units| {
+        let cycle = Cycle {
+            carried: rated.carried,
+            units,
+            minimum,
+        };
+        Rating::new(member.plan.currency).add(&price, &cycle)
+    };
+    let total = cost(late.units).map_err(Error::internal)?;
+    let before = cost(rated.units).map_err(Error::internal)?;
+    let amount = (total - rated.amount).max(Minor::ZERO);
+    // A window that shared a line with others may have been rounded up there: only what more units made
+    // cheaper is given back.
+    let credited = match total < before {
+        true => (rated.amount - total).max(Minor::ZERO),
+        false => Minor::ZERO,
+    };
+    let corrections = rated.corrections + 1;
+    let extra = late.units.saturating_sub(rated.units);
+    let (plan, name) = (&member.plan.name, &card.name);
+    let is_something = !amount.is_zero() || !credited.is_zero();
+    let line = is_something.then(|| Line {
+        identity: assembly::identity(
+            member,
+            &term,
+            card,
+            start,
+            &format!("late-usage/arrears/{corrections}"),
+        ),
+        kind: LineKind::Late,
+        subscription: member.subscription.id,
+        rate_card: card.key.clone(),
+        description: match credited.is_zero() {
+            true => format!("{plan}: {name}, later usage"),
+            false => {
+                let credited = credited.of(member.plan.currency);
+                format!("{plan}: {name}, later usage: {credited} credited")
+            }
+        },
+        period: Interval {
+            start,
+            end: rated.end,
+        },
+        quantity: quantity(extra),
+        unit_amount: None,
+        amount,
+        discount: Minor::ZERO,
+        credit: Minor::ZERO,
+    });
+    let rated = Rated {
+        units: late.units,
+        amount: rated.amount + amount - credited,
+        corrections,
+        ..rated.clone()
+    };
+    Ok(Correction {
+        line,
+        credited,
+        rated,
+    })
+}
+
+/// The rate card that a window was rated by, and the window.
+fn find<'a>(member: &'a Member, rated: &Rated) -> Result<(Term<'a>, &'a RateCard, UsageWindow)> {
     let start = BusinessInstant::from_unix_ms(rated.window.start_ms);
     let found = member.term_at(start).and_then(|term| {
         let mut cards = term.phase.rate_cards.iter();
         let card = cards.find(|card| card.key == rated.rate_card)?;
         let (meter, period) = card.meter()?;
         let window = term.windows(meter, period, start).next()?;
-        Some((term, card, card.usage_price()?, window))
+        Some((term, card, window))
     });
-    let missing = || anyhow::anyhow!("no rate card {} at {start}", rated.rate_card);
-    let (term, card, price, window) = found.ok_or_else(|| Error::internal(missing()))?;
-    let mut rating = Rating::new(member.plan.currency);
-    let cycle = Cycle {
-        carried: rated.carried,
-        units: late.units,
-        minimum: charges::minimum(price, &window),
-    };
-    let total = rating
-        .add(&window.price(price), &cycle)
-        .map_err(Error::internal)?;
-    // Never less: totals do not fall, and the ledger only grows. A window that shared a line with
-    // others may have been rounded up there.
-    let amount = (total - rated.amount).max(Minor::ZERO);
-    let corrections = rated.corrections + 1;
-    let extra = late.units.saturating_sub(rated.units);
-    let line = (!amount.is_zero()).then(|| {
-        let id = format!("late-usage/arrears/{corrections}");
-        Line {
-            identity: assembly::identity(member, &term, card, start, &id),
-            kind: LineKind::Late,
-            subscription: member.subscription.id,
-            rate_card: card.key.clone(),
-            description: format!("{}: {}, later usage", member.plan.name, card.name),
-            period: Interval {
-                start,
-                end: rated.end,
-            },
-            quantity: quantity(extra),
-            unit_amount: None,
-            amount,
-            discount: Minor::ZERO,
-            credit: Minor::ZERO,
-        }
-    });
-    let rated = Rated {
-        units: late.units,
-        amount: rated.amount + amount,
-        corrections,
-        ..rated.clone()
-    };
-    Ok((line, rated))
+    found.ok_or_else(|| missing(rated))
+}
+
+fn missing(rated: &Rated) -> Error {
+    let (card, window) = (&rated.rate_card, &rated.window);
+    Error::internal(anyhow::anyhow!("no rate card {card} at {window}"))
 }
 
 fn quantity(units: Units) -> Decimal {
@@ -122,6 +182,7 @@ pub(super) async fn due(
 
 /// What is late of customers, in one currency of each.
 pub(super) async fn drafts(
+    app: &App,
     connection: &mut Connection,
     books: &mut Books,
     customers: &BTreeSet<CustomerId>,
@@ -135,7 +196,7 @@ pub(super) async fn drafts(
         };
         let head = Head::new(member, InvoiceKind::Late, boundary, Part::Arrears);
         let mut draft = Draft::new(head);
-        add(books, &mut draft)?;
+        add(app, books, &mut draft)?;
         drafts.push(draft);
     }
     Ok(drafts)

@@ -125,7 +125,11 @@ fn seconds(from: BusinessInstant, to: BusinessInstant) -> Decimal {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
+    use serde::Deserialize;
+    use serde_json::Value;
 
     use super::*;
     use crate::subscriptions::testing::instant;
@@ -190,38 +194,107 @@ mod tests {
         }
     }
 
-    /// Figures of flexprice's test suite: min(potential, paid − credited before), at least 0, where
-    /// the potential credit is half of what was paid.
+    #[derive(Deserialize)]
+    struct Figures<C> {
+        cases: Vec<C>,
+    }
+
+    /// Figures of flexprice's test suite, where the potential credit is half of what was paid. It gives
+    /// min(potential, paid − credited before); here what was credited before is taken off the potential
+    /// itself, so that several changes never give back more than one at the last of them would.
     #[test]
     fn what_was_given_back_before_is_not_given_again() {
         let at = instant("2026-04-16");
-        for (credited, expected) in [(0, 10_000), (9_000, 1_000), (18_000, 0), (25_000, 0)] {
+        let figures: Figures<Value> =
+            serde_json::from_str(include_str!("../../tests/cases/billing.json")).unwrap();
+        let is_capped = |case: &&Value| case["category"] == "proration.credit_cap";
+        let capped: Vec<_> = figures.cases.iter().filter(is_capped).collect();
+        assert_eq!(capped.len(), 2);
+        let minor = |value: &Value| value.as_str().unwrap().parse::<i64>().unwrap() * 100;
+        for case in capped {
+            let inputs = &case["inputs"];
+            let (potential, paid) = (&inputs["potential_credit"], &inputs["original_amount_paid"]);
+            let (potential, paid) = (minor(potential), minor(paid));
+            assert_eq!(potential * 2, paid);
+            let before = minor(&inputs["previous_credits"]);
+            let credit = credit(&fee(paid, before), at, Proration::Time, &[]).unwrap();
+            assert_eq!(
+                credit.get(),
+                (potential - before).max(0),
+                "{}",
+                case["name"]
+            );
+            assert!(credit.get() <= minor(&case["expected"]["credit"]));
+        }
+        for (credited, expected) in [(0, 10_000), (9_000, 1_000)] {
             let credit = credit(&fee(20_000, credited), at, Proration::Time, &[]).unwrap();
             assert_eq!(credit.get(), expected);
         }
     }
 
-    /// Figures of OpenMeter's test suite.
+    /// Figures of Zuplo's documentation.
+    #[test]
+    fn the_greater_of_time_and_consumption_is_gone() {
+        let figures: Figures<Value> =
+            serde_json::from_str(include_str!("../../tests/cases/zuplo.json")).unwrap();
+        let is_credit = |case: &&Value| case["kind"] == "max_consumption_credit";
+        let credits: Vec<_> = figures.cases.iter().filter(is_credit).collect();
+        assert_eq!(credits.len(), 2);
+        for case in credits {
+            let fee = Fee {
+                period: interval("2026-04-01", "2026-05-01"),
+                ..fee(2_900, 0)
+            };
+            let number = |name: &str| case[name].as_u64().unwrap();
+            assert_eq!(
+                (&case["flat_fee"], number("period_days")),
+                (&"29.00".into(), 30)
+            );
+            let at =
+                instant("2026-04-01").after(Duration::from_secs(number("elapsed_days") * 86_400));
+            let used = [used(number("used"), number("quota"))];
+            let credit = credit(&fee, at, Proration::MaxConsumption, &used).unwrap();
+            assert_eq!(
+                credit.of(fee.currency).to_string(),
+                case["expected_credit"],
+                "{case}"
+            );
+        }
+    }
+
+    #[derive(Deserialize)]
+    struct Prorated {
+        name: String,
+        full_amount: Decimal,
+        service_period: (BusinessInstant, BusinessInstant),
+        full_service_period: (BusinessInstant, BusinessInstant),
+        expected_amount: Decimal,
+        subscription_end_proration_mode: Option<String>,
+    }
+
+    /// Figures of OpenMeter's test suite, but those that bill whole periods at a subscription's end and
+    /// those that share one amount out over several.
     #[test]
     fn a_part_of_a_period_is_charged_its_share_of_seconds() {
-        let january = ("2026-01-01", "2026-02-01");
-        let leap = ("2024-01-01", "2024-02-01");
-        for (amount, charged, whole, expected) in [
-            (100, january, january, "100"),
-            (
-                100,
-                ("2026-01-01", "2026-01-16"),
-                ("2026-01-01", "2026-01-01"),
-                "100",
-            ),
-            (100, ("2026-01-01", "2026-03-01"), january, "100"),
-            (6, ("2024-01-01", "2024-01-02"), leap, "0.19"),
-            (10, ("2024-01-01T00:00:40Z", "2024-02-01"), leap, "10.00"),
-            (5, ("2024-01-15", "2024-02-01"), leap, "2.74"),
-        ] {
-            let charged = interval(charged.0, charged.1);
-            let share = share(amount.into(), charged, interval(whole.0, whole.1));
-            assert_eq!(share.round_dp(2).to_string(), expected);
+        let figures: Figures<Value> =
+            serde_json::from_str(include_str!("../../tests/cases/proration.json")).unwrap();
+        let prorated = figures
+            .cases
+            .into_iter()
+            .filter(|case| case["kind"] == "flat_fee_proration");
+        let prorated = prorated.map(|case| serde_json::from_value::<Prorated>(case).unwrap());
+        let prorated: Vec<_> = prorated
+            .filter(|case| case.subscription_end_proration_mode.is_none())
+            .collect();
+        assert_eq!(prorated.len(), 6);
+        for case in prorated {
+            let interval = |(start, end)| Interval { start, end };
+            let (charged, whole) = (
+                interval(case.service_period),
+                interval(case.full_service_period),
+            );
+            let share = share(case.full_amount, charged, whole);
+            assert_eq!(share.round_dp(2), case.expected_amount, "{}", case.name);
         }
     }
 

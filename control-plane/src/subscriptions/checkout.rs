@@ -1,11 +1,10 @@
 //! Subscriptions that begin by a Checkout: for who has none, or in place of a free one.
 
-use tollgate_engine::slug::Slug;
-
 use super::document::{Timing, Wish, WishedAnchor};
 use super::{Loader, Status, Subscription, lifecycle, payment, store};
 use crate::app::App;
 use crate::catalog::configuration;
+use crate::catalog::plans::PlanKey;
 use crate::customers::Customer;
 use crate::database::{Connection, Write};
 use crate::error::{Error, Result};
@@ -14,7 +13,7 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
     /// The plan's key.
-    pub plan: Slug,
+    pub plan: PlanKey,
     /// The version of the plan.
     pub version: u32,
     /// Key of the phase to start with; the one a new subscription would start with when left out.

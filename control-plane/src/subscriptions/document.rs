@@ -10,7 +10,8 @@ use utoipa::ToSchema;
 
 use super::{PaymentStatus, Status, Subscription};
 use crate::calendar::Zone;
-use crate::catalog::check_slug;
+use crate::catalog::check_key;
+use crate::catalog::plans::PlanKey;
 use crate::clock::BusinessInstant;
 use crate::http::document::{Document, Mistakes, Place, Scalar};
 use crate::ids::{CustomerId, KEY_MAX_CHARACTERS, PlanId, SubscriptionId, is_key_beside};
@@ -29,7 +30,7 @@ pub struct SubscriptionView {
     pub customer: CustomerId,
     /// The plan's key.
     #[schema(value_type = String)]
-    pub plan: Slug,
+    pub plan: PlanKey,
     /// The number of the plan's version.
     pub plan_version: u32,
     /// The id of the plan's version.
@@ -206,7 +207,7 @@ pub(super) enum Timing {
 /// The plan that is asked for, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wish {
-    pub(super) plan: Slug,
+    pub(super) plan: PlanKey,
     pub(super) version: Option<u32>,
     pub(super) starting_phase: Option<String>,
     pub(super) anchor: WishedAnchor,
@@ -303,7 +304,7 @@ fn check_wish(
         mistakes.add(&root.field("key"), "invalid_key", detail);
     }
     Some(Wish {
-        plan: check_slug(plan, &root.field("plan"), mistakes)?,
+        plan: check_key(plan, &root.field("plan"), mistakes)?,
         version,
         starting_phase,
         anchor: WishedAnchor::Start,

@@ -8,6 +8,8 @@
 pub mod chain;
 mod checkout;
 mod document;
+#[cfg(test)]
+mod figures;
 mod lifecycle;
 mod offer;
 mod overage;
@@ -34,6 +36,7 @@ pub(crate) use store::find;
 pub use waiting::invoice_settled;
 
 use crate::calendar::{Boundaries, Period, Zone};
+use crate::catalog::plans::PlanKey;
 use crate::clock::BusinessInstant;
 use crate::database::Connection;
 use crate::error::{Error, Result};
@@ -69,7 +72,7 @@ pub struct Subscription {
     /// The version of the plan.
     pub plan: PlanId,
     /// The plan's key.
-    pub plan_key: Slug,
+    pub plan_key: PlanKey,
     /// The version's number.
     pub plan_version: u32,
     /// The number of the phase it started with, from 0.

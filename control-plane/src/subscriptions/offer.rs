@@ -4,15 +4,13 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tollgate_engine::slug::Slug;
-
 use super::document::{Wish, WishedAnchor};
 use super::{Anchor, Begin, Member, Start, Subscription, store};
 use crate::app::App;
 use crate::calendar::{Boundaries, Zone};
 use crate::catalog::configuration::Configuration;
 use crate::catalog::invites;
-use crate::catalog::plans::{self, Phase, Plan, PlanStatus, PlanVersion};
+use crate::catalog::plans::{self, Phase, Plan, PlanKey, PlanStatus, PlanVersion};
 use crate::clock::BusinessInstant;
 use crate::customers::Customer;
 use crate::database::Write;
@@ -128,7 +126,7 @@ pub(super) async fn offer(
 }
 
 /// The first phase, or the one after a trial for who has had one of this plan or a higher one.
-fn first_phase(plan: &Plan, trials: &[String], order: &[Slug]) -> usize {
+fn first_phase(plan: &Plan, trials: &[String], order: &[PlanKey]) -> usize {
     let rank = |key: &str| order.iter().position(|ordered| ordered.as_str() == key);
     let own = rank(plan.key.as_str());
     let had = trials.iter().any(|trial| {
@@ -151,7 +149,7 @@ pub(super) enum Direction {
 
 /// By `order`, plans that are not in it by what they cost in the end; the same is an upgrade, and so is
 /// another version of the same plan.
-pub(super) fn direction(order: &[Slug], from: &Plan, to: &Plan) -> Direction {
+pub(super) fn direction(order: &[PlanKey], from: &Plan, to: &Plan) -> Direction {
     let rank = |plan: &Plan| order.iter().position(|ordered| *ordered == plan.key);
     let fee = |plan: &Plan| plan.phases.last().map(Phase::fee_per_month);
     let is_lower = match (rank(from), rank(to)) {

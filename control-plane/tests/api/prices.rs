@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 
 use crate::both_databases;
 use crate::catalog::{metered_feature, pairs};
+use crate::shop::act;
+use crate::till::{PAYS, Till, fee, sell};
 use crate::world::{Answer, TestDatabase, World};
 
 /// Tries to keep a draft with these cards.
@@ -145,5 +147,57 @@ both_databases! {
         card["billingCadence"] = json!("P1D");
         draft(&world, "each_day", json!([card]), json!({})).await.expect(201);
         publish(&world, "each_day").await.expect(200);
+    }
+
+    async fn later_usage_that_makes_all_of_it_cheaper_is_a_credit(database: TestDatabase) {
+        let till = Till::open(database).await;
+        let tiers = json!([{"upToAmount": 10_000, "unitPrice": {"amount": "0.01"}},
+            {"unitPrice": {"amount": "0.005"}}]);
+        let volume = calls(json!({"type": "tiered", "mode": "volume", "tiers": tiers}));
+        sell(&till.world, "volume", json!([fee("29.00"), volume])).await;
+        let subscription = till.check_out("acme", "volume", PAYS).await;
+        till.consume(&subscription, "2026-01-01T00:00:00Z", 10_000).await;
+        till.go_to("02-01T00:02:00").await;
+        till.settle().await;
+        // 100.00 were billed; with these all come to 55.00.
+        till.consume(&subscription, "2026-01-01T00:00:00Z", 1_000).await;
+        for boundary in ["03-01T00:02:00", "04-01T00:02:00", "05-01T00:02:00"] {
+            till.go_to(boundary).await;
+            till.settle().await;
+        }
+        let totals: Vec<_> = till.invoices().await.iter().map(|it| it["total"].clone()).collect();
+        assert_eq!(totals, ["29.00", "129.00", "0.00", "13.00", "29.00"]);
+        let late = &till.invoices().await[2]["lines"][1];
+        assert_eq!(late["description"], "volume: calls, later usage: 45.00 credited");
+        till.assert_sound().await;
+    }
+
+    async fn a_period_that_is_cut_has_its_share_of_the_minimum_spend(database: TestDatabase) {
+        let till = Till::open(database).await;
+        let limited = json!({"type": "unit", "amount": "0.01", "minimumAmount": "31", "maximumAmount": 50});
+        let mut card = calls(limited);
+        card["discounts"] = json!({"percentage": {"percentage": "50"}, "usage": {"quantity": 100}});
+        sell(&till.world, "limited", json!([card])).await;
+        let subscription = till.check_out("acme", "limited", PAYS).await;
+        till.consume(&subscription, "2026-01-01T00:00:00Z", 2_100).await;
+        till.go_to("02-01T00:02:00").await;
+        till.bill().await;
+        let [month] = &till.invoices().await[..] else { panic!() };
+        let shown = |line: &Value| ["amount", "discount", "total"].map(|field| line[field].clone());
+        assert_eq!(shown(&month["lines"][0]), ["20.00", "10.00", "10.00"]);
+        assert_eq!(shown(&month["lines"][1]), ["21.00", "0.00", "21.00"]);
+        // Of the next one 7 of 28 days.
+        till.go_to("02-08T00:00:00").await;
+        act(&till.world, &subscription, "cancel", &json!({})).await.expect(200);
+        till.go_to("02-08T00:02:00").await;
+        till.bill().await;
+        let last = &till.invoices().await[1];
+        assert_eq!((&last["kind"], &last["total"]), (&json!("final"), &json!("7.75")));
+        till.consume(&subscription, "2026-02-01T00:00:00Z", 20_100).await;
+        till.go_to("02-09T00:02:00").await;
+        till.bill().await;
+        let late = &till.invoices().await[2];
+        assert_eq!((&late["kind"], &late["total"]), (&json!("late"), &json!("42.25")));
+        till.assert_sound().await;
     }
 }

@@ -6,12 +6,12 @@ mod store;
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
-use tollgate_engine::slug::Slug;
 use utoipa::ToSchema;
 
 pub use store::load;
 
-use super::check_slug;
+use super::check_key;
+use super::plans::PlanKey;
 use crate::http::document::{Document, Mistakes, Place};
 
 const OVERDUE_DAYS_MAX: u32 = 365;
@@ -23,7 +23,7 @@ const PLANS_MAX: usize = 1_000;
 pub struct Configuration {
     /// Keys of plans in the order they are shown in; later ones are upgrades of earlier ones.
     #[schema(value_type = Vec<String>)]
-    pub plan_order: Vec<Slug>,
+    pub plan_order: Vec<PlanKey>,
     /// Days of access after a payment was due, unless customer or plan say otherwise.
     pub max_payment_overdue_days: u32,
     /// Whether a customer may have several subscriptions at a time.
@@ -95,7 +95,7 @@ impl ConfigurationDocument {
             if !seen.insert(key) {
                 mistakes.add(&place, "plan_order_duplicated_key", "duplicated key");
             }
-            plan_order.push(check_slug(key, &place, mistakes));
+            plan_order.push(check_key(key, &place, mistakes));
         }
         Some(Configuration {
             plan_order: plan_order.into_iter().collect::<Option<_>>()?,

@@ -4,11 +4,10 @@ pub mod routes;
 mod store;
 
 use serde::{Deserialize, Serialize};
-use tollgate_engine::slug::Slug;
 use utoipa::ToSchema;
 
-use super::check_slug;
-use super::plans::Plan;
+use super::check_key;
+use super::plans::{Plan, PlanKey};
 use crate::clock::{BusinessInstant, Clock};
 use crate::customers::{Customer, is_email};
 use crate::database::Connection;
@@ -24,7 +23,7 @@ pub struct PlanInvite {
     pub id: PlanInviteId,
     /// The plan's key.
     #[schema(value_type = String)]
-    pub plan: Slug,
+    pub plan: PlanKey,
     /// Whose it is, in lower case.
     pub email: String,
     /// When it was made.
@@ -56,7 +55,7 @@ impl PlanInviteDocument {
         }
         Some(PlanInvite {
             id: PlanInviteId::generate(clock.machine_now()),
-            plan: check_slug(&self.plan, &root.field("plan"), mistakes)?,
+            plan: check_key(&self.plan, &root.field("plan"), mistakes)?,
             email: self.email.to_lowercase(),
             created_at: clock.business_now(),
             revoked_at: None,

@@ -1,8 +1,7 @@
 //! Invites in the database.
 
-use tollgate_engine::slug::Slug;
-
 use super::PlanInvite;
+use crate::catalog::plans::PlanKey;
 use crate::clock::BusinessInstant;
 use crate::database::{self, Connection, Failure, is_unique_violation};
 use crate::error::{Error, Result};
@@ -93,7 +92,7 @@ pub(super) async fn revoke(
 /// Whether an address, in lower case, has an invite to a plan.
 pub(super) async fn is_invited(
     connection: &mut Connection,
-    plan: &Slug,
+    plan: &PlanKey,
     email: &str,
 ) -> Result<bool, Failure> {
     let invites: i64 = sqlx::query_scalar(

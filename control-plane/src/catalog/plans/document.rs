@@ -12,7 +12,7 @@ use crate::metadata::Metadata;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanDocument {
-    /// What its versions have in common: 1 to 64 of `a-z`, `0-9` and `_`.
+    /// What its versions have in common: 1 to 64 of `a-z`, `0-9`, `_` and `-`.
     #[serde(default)]
     pub key: String,
     /// What people call it.

@@ -1,6 +1,7 @@
 //! Plans: versions of what is sold, draft until published, then never changed.
 
 mod document;
+mod key;
 mod price;
 pub mod routes;
 mod rules;
@@ -13,6 +14,7 @@ use tollgate_engine::units::Units;
 use utoipa::ToSchema;
 
 pub use document::{EntitlementDocument, PhaseDocument, PlanDocument, RateCardDocument};
+pub use key::PlanKey;
 pub use price::{
     FlatPrice, PackageSize, PaymentTerm, Price, Proration, Rate, TierPrice, Tiers, UsagePrice,
 };
@@ -89,7 +91,7 @@ impl PlanVersion {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// What its versions have in common.
-    pub key: Slug,
+    pub key: PlanKey,
     /// What people call it.
     pub name: String,
     /// What it is paid in.

@@ -3,10 +3,9 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use serde::Deserialize;
-use tollgate_engine::slug::Slug;
 
 use super::rules::{self, Features, Purpose};
-use super::{PlanDocument, PlanStatus, PlanVersion, store};
+use super::{PlanDocument, PlanKey, PlanStatus, PlanVersion, store};
 use crate::app::App;
 use crate::catalog::store::all_features;
 use crate::database::{Connection, Write};
@@ -203,7 +202,7 @@ fn check_draft(
 
 /// The next version of a plan that has no draft.
 async fn new_draft(app: &App, tx: &mut Write, document: PlanDocument) -> Result<PlanVersion> {
-    let key: Slug = document.key.parse().map_err(Error::internal)?;
+    let key: PlanKey = document.key.parse().map_err(Error::internal)?;
     if let Some(draft) = store::find_draft(tx, &key).await? {
         let detail = format!("The plan has a draft already: {}.", draft.id);
         return Err(Error::conflict("plan_draft_exists", detail));
@@ -248,7 +247,7 @@ async fn find_in(
     id_or_key: &str,
     status: PlanStatus,
 ) -> Result<PlanVersion> {
-    if let Ok(key) = id_or_key.parse::<Slug>()
+    if let Ok(key) = id_or_key.parse::<PlanKey>()
         && let Some(plan) = store::with_status(connection, &key, status).await?
     {
         return Ok(plan);
@@ -271,7 +270,7 @@ async fn resolve(connection: &mut Connection, id_or_key: &str) -> Result<PlanVer
     if let Ok(id) = id_or_key.parse() {
         return store::find(connection, id).await?.ok_or_else(no_plan);
     }
-    let key: Slug = id_or_key.parse().map_err(|_| no_plan())?;
+    let key: PlanKey = id_or_key.parse().map_err(|_| no_plan())?;
     if let Some(sold) = store::find_active(connection, &key).await? {
         return Ok(sold);
     }

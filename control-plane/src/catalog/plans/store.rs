@@ -1,8 +1,6 @@
 //! Versions of plans in the database.
 
-use tollgate_engine::slug::Slug;
-
-use super::{PlanStatus, PlanVersion};
+use super::{PlanKey, PlanStatus, PlanVersion};
 use crate::clock::BusinessInstant;
 use crate::database::{self, Connection, Failure, is_unique_violation};
 use crate::error::{Error, Result};
@@ -97,13 +95,16 @@ pub(super) async fn find(connection: &mut Connection, id: PlanId) -> Result<Opti
 ///
 /// # Errors
 /// When the database refuses.
-pub async fn find_active(connection: &mut Connection, key: &Slug) -> Result<Option<PlanVersion>> {
+pub async fn find_active(
+    connection: &mut Connection,
+    key: &PlanKey,
+) -> Result<Option<PlanVersion>> {
     with_status(connection, key, PlanStatus::Active).await
 }
 
 pub(super) async fn find_draft(
     connection: &mut Connection,
-    key: &Slug,
+    key: &PlanKey,
 ) -> Result<Option<PlanVersion>> {
     with_status(connection, key, PlanStatus::Draft).await
 }
@@ -111,7 +112,7 @@ pub(super) async fn find_draft(
 /// A plan has at most one version of these statuses.
 pub(super) async fn with_status(
     connection: &mut Connection,
-    key: &Slug,
+    key: &PlanKey,
     status: PlanStatus,
 ) -> Result<Option<PlanVersion>> {
     let row: Option<Row> =
@@ -129,7 +130,7 @@ pub(super) async fn with_status(
 /// When the database refuses.
 pub async fn find_version(
     connection: &mut Connection,
-    key: &Slug,
+    key: &PlanKey,
     version: u32,
 ) -> Result<Option<PlanVersion>> {
     let row: Option<Row> =
@@ -168,8 +169,8 @@ pub(super) async fn list(
 /// The keys of `keys` that no plan has.
 pub(crate) async fn unknown_keys(
     connection: &mut Connection,
-    keys: &[Slug],
-) -> Result<Vec<Slug>, Failure> {
+    keys: &[PlanKey],
+) -> Result<Vec<PlanKey>, Failure> {
     let mut unknown = Vec::new();
     for key in keys {
         let versions: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM plans WHERE plan_key = $1")

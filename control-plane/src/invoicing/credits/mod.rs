@@ -23,18 +23,38 @@ use crate::usage::Span;
 
 pub(super) use store::{insert, issued_because, record_applications, remaining};
 
-/// What was given back of one fee.
+/// What was given back of one fee, or of usage that more of it made cheaper.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Credit {
     pub(super) id: CreditId,
     pub(super) customer: CustomerId,
     pub(super) currency: Currency,
-    /// Identity of the fee's line.
+    /// Identity of the fee's line, or of the one that tells of later usage.
     source: String,
-    /// The subscription that took over.
+    /// The subscription that took over, or that was used.
     cause: SubscriptionId,
     pub(super) amount: Minor,
     created_at: BusinessInstant,
+}
+
+impl Credit {
+    pub(super) fn new(
+        app: &App,
+        of: &Member,
+        source: String,
+        cause: SubscriptionId,
+        amount: Minor,
+    ) -> Self {
+        Self {
+            id: CreditId::generate(app.clock.machine_now()),
+            customer: of.subscription.customer,
+            currency: of.plan.currency,
+            source,
+            cause,
+            amount,
+            created_at: app.clock.business_now(),
+        }
+    }
 }
 
 /// What is left of a credit.
@@ -102,15 +122,8 @@ pub(super) fn owed(
         if amount.is_zero() {
             continue;
         }
-        credits.push(Credit {
-            id: CreditId::generate(app.clock.machine_now()),
-            customer: old.subscription.customer,
-            currency: fee.currency,
-            source: cut.line.identity.clone(),
-            cause,
-            amount,
-            created_at: app.clock.business_now(),
-        });
+        let source = cut.line.identity.clone();
+        credits.push(Credit::new(app, old, source, cause, amount));
     }
     Ok(credits)
 }

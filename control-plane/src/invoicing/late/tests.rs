@@ -8,6 +8,10 @@ use crate::subscriptions::testing::{self, instant};
 
 /// A subscription to a meter with two tiers.
 fn member(first: (i64, u32), end: u64, second: (i64, u32)) -> Member {
+    by(Rate::Graduated, first, end, second)
+}
+
+fn by(rate: fn(Tiers) -> Rate, first: (i64, u32), end: u64, second: (i64, u32)) -> Member {
     let tier = |(mantissa, scale)| TierPrice {
         flat: Some(Decimal::new(mantissa, scale)),
         unit: Some(Decimal::new(mantissa, scale)),
@@ -15,7 +19,7 @@ fn member(first: (i64, u32), end: u64, second: (i64, u32)) -> Member {
     let closed = vec![(Units::from_milli(end).unwrap(), tier(first))];
     let tiers = Tiers::new(closed, tier(second)).unwrap();
     let mut phase = testing::phase(None, &[("calls", "P1M")]);
-    phase.rate_cards[0].price = Some(Price::Usage(testing::usage(Rate::Graduated(tiers))));
+    phase.rate_cards[0].price = Some(Price::Usage(testing::usage(rate(tiers))));
     let chain = testing::chain().then(instant("2026-01-01"), &testing::plan(vec![phase]));
     chain.members.into_iter().next().unwrap()
 }
@@ -53,10 +57,14 @@ fn late_usage_is_a_line_that_names_its_period_and_none_where_it_costs_nothing() 
         rated: before.clone(),
         units,
     };
-    let (line, after) = correct(&member, &late(units("10"))).unwrap();
+    let Correction {
+        line, rated: after, ..
+    } = correct(&member, &late(units("10"))).unwrap();
     assert!(line.is_none());
     assert_eq!((after.units, after.corrections), (units("10"), 1));
-    let (line, after) = correct(&member, &late(units("13"))).unwrap();
+    let Correction {
+        line, rated: after, ..
+    } = correct(&member, &late(units("13"))).unwrap();
     let line = line.unwrap();
     assert_eq!(
         (line.amount, after.amount),
@@ -75,21 +83,22 @@ proptest! {
     /// B5: whatever comes when, a window's lines sum to what it costs as a whole, to the cent.
     #[test]
     fn slices_sum_to_the_whole(
+        rate in prop::sample::select(vec![Rate::Graduated as fn(Tiers) -> Rate, Rate::Volume]),
         first in (1_i64..5_000, 0_u32..6),
         second in (0_i64..5_000, 0_u32..6),
         end in 1_u64..20_000,
         carried in 0_u64..20_000,
         slices in prop::collection::vec(0_u64..9_000, 1..8),
     ) {
-        let member = member(first, end, second);
+        let member = by(rate, first, end, second);
         let milli = |milli| Units::from_milli(milli).unwrap();
         let mut window = rated(&member, milli(carried), Units::ZERO);
         let mut billed = window.amount;
         for slice in slices {
             let units = window.units.saturating_add(milli(slice));
-            let (line, after) = correct(&member, &Late { rated: window, units }).unwrap();
-            billed += line.map_or(Minor::ZERO, |line| line.amount);
-            window = after;
+            let late = correct(&member, &Late { rated: window, units }).unwrap();
+            billed += late.line.map_or(Minor::ZERO, |line| line.amount) - late.credited;
+            window = late.rated;
         }
         let whole = rated(&member, milli(carried), window.units);
         prop_assert_eq!(billed, whole.amount);

@@ -1,12 +1,12 @@
 //! Documents about Checkouts, as they are sent and shown.
 
 use serde::{Deserialize, Serialize};
-use tollgate_engine::slug::Slug;
 use utoipa::ToSchema;
 
 use super::{Checkout, CheckoutStatus, ClaimToken, Progress};
 use crate::app::App;
-use crate::catalog::check_slug;
+use crate::catalog::check_key;
+use crate::catalog::plans::PlanKey;
 use crate::clock::MachineInstant;
 use crate::http::document::{Document, Mistakes, Place};
 use crate::ids::{ApiKeyId, CheckoutId, CustomerId, SubscriptionId};
@@ -40,7 +40,7 @@ impl Document for CheckoutDocument {}
 /// What is wanted of a Checkout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wanted {
-    pub(super) plan: Slug,
+    pub(super) plan: PlanKey,
     pub(super) customer: String,
     pub(super) starting_phase: Option<String>,
     pub(super) success_url: Option<String>,
@@ -70,7 +70,7 @@ impl CheckoutDocument {
             }
         }
         Some(Wanted {
-            plan: check_slug(&self.plan, &root.field("plan"), mistakes)?,
+            plan: check_key(&self.plan, &root.field("plan"), mistakes)?,
             customer,
             starting_phase: self.starting_phase,
             success_url: self.success_url,
@@ -103,7 +103,7 @@ pub struct CheckoutView {
     customer: CustomerId,
     /// The plan's key.
     #[schema(value_type = String)]
-    plan: Slug,
+    plan: PlanKey,
     /// The number of the plan's version.
     plan_version: u32,
     /// The subscription that it made.

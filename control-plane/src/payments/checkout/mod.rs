@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use tollgate_engine::slug::Slug;
 use utoipa::ToSchema;
 
 pub use claim::{Claimed, claim};
@@ -27,6 +26,7 @@ pub use opening::{Opened, look, open, payment_page};
 
 use crate::app::App;
 use crate::catalog::currency::Currency;
+use crate::catalog::plans::PlanKey;
 use crate::clock::MachineInstant;
 use crate::database::Connection;
 use crate::error::{Error, Result};
@@ -50,7 +50,7 @@ pub struct Checkout {
     /// Who is to subscribe.
     pub customer: CustomerId,
     /// The plan's key.
-    pub plan: Slug,
+    pub plan: PlanKey,
     /// The version that was sold when it was made.
     pub plan_version: u32,
     /// Key of the phase to start with.

@@ -1,5 +1,5 @@
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -298,4 +298,60 @@ fn the_same_for_the_filter() {
     };
     assert_eq!(block.contract().from_ms, day(3).unix_ms());
     assert!(!block.holds(day(2)) && block.holds(day(3)));
+}
+
+/// Figures of Zuplo's documentation: the customer's days, else the plan's, else the configured ones.
+#[test]
+fn days_of_grace_are_those_that_zuplo_documents() {
+    let zuplo: Value =
+        serde_json::from_str(include_str!("../../../tests/cases/zuplo.json")).unwrap();
+    let billing: Value =
+        serde_json::from_str(include_str!("../../../tests/cases/billing.json")).unwrap();
+    let metadata = |days: &Value| -> Metadata {
+        let days = match days {
+            Value::Number(days) => json!(days.to_string()),
+            other => other.clone(),
+        };
+        let metadata = match days.is_null() {
+            true => json!({}),
+            false => json!({"zuplo_max_payment_overdue_days": days}),
+        };
+        serde_json::from_value(metadata).unwrap()
+    };
+    let mut checked = 0;
+    for case in zuplo["cases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|it| it["kind"] == "grace_days")
+    {
+        let bucket = case["bucket"].as_u64().unwrap().try_into().unwrap();
+        let (customer, plan) = (
+            metadata(&case["customer_metadata"]),
+            metadata(&case["plan_metadata"]),
+        );
+        let days = grace(&customer, &plan, bucket).as_secs() / 86_400;
+        assert_eq!(days, case["expected_days"], "{case}");
+        checked += 1;
+    }
+    let is_grace = |it: &&Value| it["category"] == "grace.resolution";
+    for case in billing["cases"].as_array().unwrap().iter().filter(is_grace) {
+        let bucket = case["inputs"]["bucket"]
+            .as_u64()
+            .unwrap()
+            .try_into()
+            .unwrap();
+        let days = grace(
+            &metadata(&Value::Null),
+            &metadata(&case["inputs"]["plan"]),
+            bucket,
+        );
+        assert_eq!(
+            days.as_secs() / 86_400,
+            case["expected"]["grace_days"],
+            "{case}"
+        );
+        checked += 1;
+    }
+    assert_eq!(checked, 3);
 }

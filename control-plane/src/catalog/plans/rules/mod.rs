@@ -14,7 +14,7 @@ use tollgate_engine::slug::Slug;
 
 use super::{Phase, PhaseDocument, Plan, PlanDocument, RateCard, RateCardDocument};
 use crate::calendar::{NotPeriod, Period};
-use crate::catalog::{Feature, check_name, check_slug};
+use crate::catalog::{Feature, check_key, check_name, check_slug};
 use crate::http::document::{Mistakes, Place};
 
 const PHASES_MAX: usize = 20;
@@ -116,7 +116,7 @@ impl<'a> Check<'a> {
 
     fn plan(&mut self, document: &PlanDocument) -> Option<Plan> {
         let root = Place::root();
-        let key = check_slug(&document.key, &root.field("key"), &mut self.critical);
+        let key = check_key(&document.key, &root.field("key"), &mut self.critical);
         check_name(&document.name, &root.field("name"), &mut self.critical);
         document
             .metadata
