@@ -7,6 +7,7 @@ pub mod envoy;
 pub mod http;
 pub mod model;
 pub mod namespace;
+pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod publish;

@@ -61,7 +61,7 @@ impl TestDatabase {
     }
 
     pub async fn postgres() -> Option<Self> {
-        let url = postgres::new_database().await?;
+        let url = postgres::new_database()?;
         Some(Self {
             url,
             folder: Arc::new(Folder::new()),

@@ -1,0 +1,152 @@
+//! A PostgreSQL server of a test's own, which ends with it however it ends.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Starts a server in a new folder, says so, and ends it when its input does: with the test run.
+/// The locale is one whose order of texts differs from that of bytes.
+const SCRIPT: &str = r#"
+set -eu
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+initdb -D "$folder/data" -A trust -U postgres -E UTF8 --locale=C.UTF-8 \
+    --locale-provider=icu --icu-locale=en-US --no-sync >"$folder/log" 2>&1 || { cat "$folder/log" >&2; exit 1; }
+postgres -D "$folder/data" -k "$folder" -p "$1" -c listen_addresses=127.0.0.1 \
+    -c fsync="$2" -c max_connections=400 >"$folder/log" 2>&1 &
+server=$!
+until pg_isready -q -h 127.0.0.1 -p "$1"; do
+    kill -0 "$server" 2>/dev/null || { cat "$folder/log" >&2; exit 1; }
+    sleep 0.05
+done
+echo ready
+cat >/dev/null
+kill -INT "$server"
+wait "$server" || true
+"#;
+
+/// Whether a server's commits survive a power cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// As in earnest.
+    Durable,
+    /// Faster, for tests.
+    Lost,
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct PostgresServer {
+    binaries: PathBuf,
+    port: u16,
+    databases: AtomicU32,
+    /// Ends when its input does, which it has with this process at the latest.
+    _script: Child,
+}
+
+impl PostgresServer {
+    /// Starts one, or gives nothing where PostgreSQL is not installed.
+    ///
+    /// # Panics
+    /// When it is installed and does not start, or is missing where `TOLLGATE_TEST_POSTGRES` says `required`.
+    #[must_use]
+    pub fn start(durability: Durability) -> Option<Self> {
+        let Some(binaries) = binaries() else {
+            let wanted = std::env::var("TOLLGATE_TEST_POSTGRES").unwrap_or_default();
+            assert_ne!(
+                wanted, "required",
+                "initdb is not in PATH nor in /usr/lib/postgresql"
+            );
+            return None;
+        };
+        let port = free_port();
+        let fsync = match durability {
+            Durability::Durable => "on",
+            Durability::Lost => "off",
+        };
+        let mut child = shell(&binaries)
+            .args(["-c", SCRIPT, "sh", &port.to_string(), fsync])
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a shell can be started");
+        let mut line = String::new();
+        let output = child.stdout.take().expect("the output is a pipe");
+        BufReader::new(output)
+            .read_line(&mut line)
+            .expect("the output is text");
+        assert_eq!(
+            line, "ready\n",
+            "PostgreSQL is installed and does not start"
+        );
+        Some(Self {
+            binaries,
+            port,
+            databases: AtomicU32::new(0),
+            _script: child,
+        })
+    }
+
+    /// The URL of a new, empty database.
+    ///
+    /// # Panics
+    /// When the server does not make one.
+    #[must_use]
+    pub fn new_database(&self) -> String {
+        let name = format!("test_{}", self.databases.fetch_add(1, Ordering::SeqCst));
+        let port = self.port.to_string();
+        let made = Command::new(self.binaries.join("createdb"))
+            .args(["-h", "127.0.0.1", "-p", &port, "-U", "postgres", &name])
+            .status();
+        assert!(
+            made.is_ok_and(|status| status.success()),
+            "PostgreSQL made no database"
+        );
+        format!("postgres://postgres@127.0.0.1:{port}/{name}")
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port is free");
+    let address = listener
+        .local_addr()
+        .expect("a bound socket has an address");
+    address.port()
+}
+
+/// A shell that finds PostgreSQL's programs, of a user that they run for.
+fn shell(binaries: &std::path::Path) -> Command {
+    let rest = std::env::var("PATH").unwrap_or_default();
+    let path = format!("{}:{rest}", binaries.display());
+    if is_root() {
+        // PostgreSQL refuses to run as root.
+        let mut command = Command::new("runuser");
+        command.args(["-u", "postgres", "--", "env", &format!("PATH={path}"), "sh"]);
+        command
+    } else {
+        let mut command = Command::new("sh");
+        command.env("PATH", path);
+        command
+    }
+}
+
+fn is_root() -> bool {
+    let id = Command::new("id").arg("-u").output();
+    id.is_ok_and(|id| id.stdout == b"0\n")
+}
+
+fn binaries() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let installed = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten();
+    // The installed versions first: a link in PATH may stand alone, without pg_isready beside it.
+    installed
+        .map(|version| version.path().join("bin"))
+        .chain(std::env::split_paths(&path))
+        .find(|folder| folder.join("initdb").exists() && folder.join("postgres").exists())
+}
