@@ -64,7 +64,7 @@ pub async fn drain(filled: &Filled) -> Drained {
             ];
             append(&mut request, &worker);
         }
-        redis.exchange(&request);
+        let _ = redis.exchange(&request);
         request.clear();
     }
     let now = app.clock.machine_now();

@@ -8,6 +8,7 @@ use tollgate::admin::bootstrap;
 use tollgate::app::{App, Role};
 use tollgate::clock::{Clock, MachineInstant};
 use tollgate::config::Config;
+use tollgate::database::Connection;
 use tollgate::database::bulk::{self, Cell};
 use tollgate::ids::{CustomerId, InvoiceId, SubscriptionId};
 use tollgate::router;
@@ -63,7 +64,7 @@ pub async fn app(url: &str, redis: &str) -> App {
         ("STRIPE_WEBHOOK_SECRET", "whsec_0123456789abcdefghijklmn"),
     ];
     let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let config = Config::load(None, settings.into_iter()).unwrap();
+    let config = Config::load(None, settings).unwrap();
     let clock = Clock::manual(START.parse().unwrap());
     let app = App::build(config, clock).await.unwrap();
     bootstrap::ensure_first_key(&app, Some(ADMIN_KEY))
@@ -122,16 +123,26 @@ fn ms(instant: &str) -> i64 {
 }
 
 /// Writes subscriptions, each of a customer of its own, with what they used and the invoice they began with.
-async fn write(app: &App, plan: &str, ids: &[(CustomerId, SubscriptionId)], now: MachineInstant) {
-    let (start, boundary, due) = (ms(START), ms("2026-02-01T00:00:00Z"), ms(AS_OF));
+async fn write(app: &App, plan: &str, ids: Ids<'_>, now: MachineInstant) {
     let mut tx = app.database.begin_write().await.unwrap();
-    let rows = |row: &dyn Fn(&str, &str) -> Vec<Cell>| -> Vec<Vec<Cell>> {
-        let ids = ids
-            .iter()
-            .map(|(customer, id)| (customer.to_string(), id.to_string()));
-        ids.map(|(customer, id)| row(&customer, &id)).collect()
-    };
-    let customers = rows(&|customer, _| {
+    write_subscriptions(&mut tx, plan, ids).await;
+    write_money(&mut tx, ids, now).await;
+    tx.commit().await.unwrap();
+}
+
+type Ids<'a> = &'a [(CustomerId, SubscriptionId)];
+
+/// A row for each subscription, by the ids of its customer and itself.
+fn rows_of(ids: Ids<'_>, row: impl Fn(&str, &str) -> Vec<Cell>) -> Vec<Vec<Cell>> {
+    let ids = ids
+        .iter()
+        .map(|(customer, id)| (customer.to_string(), id.to_string()));
+    ids.map(|(customer, id)| row(&customer, &id)).collect()
+}
+
+async fn write_subscriptions(tx: &mut Connection, plan: &str, ids: Ids<'_>) {
+    let start = ms(START);
+    let customers = rows_of(ids, |customer, _| {
         vec![
             customer.into(),
             "Customer".into(),
@@ -141,11 +152,13 @@ async fn write(app: &App, plan: &str, ids: &[(CustomerId, SubscriptionId)], now:
         ]
     });
     let into = "INSERT INTO customers (id, name, metadata, created_at_ms, updated_at_ms)";
-    insert::<5>(&mut tx, into, &customers).await;
-    let chains = rows(&|customer, id| vec![id.into(), customer.into(), "AbCd".into(), 1.into()]);
+    insert::<5>(tx, into, &customers).await;
+    let chains = rows_of(ids, |customer, id| {
+        vec![id.into(), customer.into(), "AbCd".into(), 1.into()]
+    });
     let into = "INSERT INTO chains (id, customer_id, tag, version)";
-    insert::<4>(&mut tx, into, &chains).await;
-    let subscriptions = rows(&|customer, id| {
+    insert::<4>(tx, into, &chains).await;
+    let subscriptions = rows_of(ids, |customer, id| {
         vec![
             id.into(),
             id.into(),
@@ -163,8 +176,12 @@ async fn write(app: &App, plan: &str, ids: &[(CustomerId, SubscriptionId)], now:
     });
     let into = "INSERT INTO subscriptions (id, chain_id, epoch, customer_id, plan_id, plan_key, plan_version,
         starting_phase, trial, resumed, active_from_ms, created_at_ms)";
-    insert::<12>(&mut tx, into, &subscriptions).await;
-    let schedules = rows(&|_, id| {
+    insert::<12>(tx, into, &subscriptions).await;
+}
+
+async fn write_money(tx: &mut Connection, ids: Ids<'_>, now: MachineInstant) {
+    let (start, boundary, due) = (ms(START), ms("2026-02-01T00:00:00Z"), ms(AS_OF));
+    let schedules = rows_of(ids, |_, id| {
         vec![
             id.into(),
             start.into(),
@@ -175,9 +192,9 @@ async fn write(app: &App, plan: &str, ids: &[(CustomerId, SubscriptionId)], now:
         ]
     });
     let into = "INSERT INTO billing_schedules (subscription_id, billed_ms, boundary_ms, part, due_ms, drained_ms)";
-    insert::<6>(&mut tx, into, &schedules).await;
+    insert::<6>(tx, into, &schedules).await;
     for meter in METERS {
-        let windows = rows(&|_, id| {
+        let windows = rows_of(ids, |_, id| {
             vec![
                 id.into(),
                 1.into(),
@@ -188,9 +205,9 @@ async fn write(app: &App, plan: &str, ids: &[(CustomerId, SubscriptionId)], now:
             ]
         });
         let into = "INSERT INTO usage_windows (chain_id, epoch, meter, start_ms, units, trimmed)";
-        insert::<6>(&mut tx, into, &windows).await;
+        insert::<6>(tx, into, &windows).await;
     }
-    let invoices = rows(&|customer, id| {
+    let invoices = rows_of(ids, |customer, id| {
         vec![
             InvoiceId::generate(now).to_string().into(),
             customer.into(),
@@ -211,13 +228,12 @@ async fn write(app: &App, plan: &str, ids: &[(CustomerId, SubscriptionId)], now:
     });
     let into = "INSERT INTO invoices (id, customer_id, chain_id, subscription_id, plan_version, kind, boundary_ms,
         part, status, currency, total, step, attempt, attempts, created_at_ms)";
-    insert::<15>(&mut tx, into, &invoices).await;
-    tx.commit().await.unwrap();
+    insert::<15>(tx, into, &invoices).await;
 }
 
 /// Inserts rows of so many columns.
 pub async fn insert<const COLUMNS: usize>(
-    connection: &mut tollgate::database::Connection,
+    connection: &mut Connection,
     into: &str,
     rows: &[Vec<Cell>],
 ) {

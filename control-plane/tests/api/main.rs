@@ -38,6 +38,7 @@ mod invoices;
 mod keys;
 mod ledger;
 mod losses;
+mod model;
 mod money;
 mod openapi;
 mod plans;
