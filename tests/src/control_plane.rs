@@ -10,6 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::http::{Answer, Connections, HttpClient, send};
+use crate::postgres;
 use crate::process::{Process, free_port, near_test, program};
 use crate::wait;
 
@@ -64,10 +65,15 @@ pub struct ControlPlane {
 impl ControlPlane {
     /// Starts one in an empty folder and waits until it answers.
     ///
+    /// Its database is a file of its own unless `TOLLGATE_TEST_DATABASE` is `postgres`.
+    ///
     /// # Panics
     /// When it does not.
-    pub async fn start(options: ControlPlaneOptions) -> Self {
+    pub async fn start(mut options: ControlPlaneOptions) -> Self {
         let folder = TempDir::new().expect("a temporary folder can be made");
+        if options.database_url.is_none() {
+            options.database_url = postgres::wanted();
+        }
         let port = free_port();
         let mut control_plane = Self {
             process: spawn(&options, &folder, port),
@@ -194,6 +200,13 @@ impl ControlPlane {
         self.process.log()
     }
 
+    /// What the doctor finds in what it leaves, if that is anything.
+    fn diagnose(&self) -> Option<String> {
+        let doctor = self.run(&["doctor"]);
+        let said = [doctor.stdout, doctor.stderr].concat();
+        (!doctor.status.success()).then(|| String::from_utf8_lossy(&said).into_owned())
+    }
+
     async fn wait_until_alive(&mut self) {
         let (process, client) = (&mut self.process, &self.client);
         wait::until("the control plane", async || {
@@ -207,6 +220,17 @@ impl ControlPlane {
 
     async fn wait_for(&self, path: &str) {
         wait::until(path, async || probe(&self.client, path).await).await;
+    }
+}
+
+impl Drop for ControlPlane {
+    /// At the end of every test the doctor looks at what is left.
+    fn drop(&mut self) {
+        if !std::thread::panicking()
+            && let Some(found) = self.diagnose()
+        {
+            panic!("the doctor is not content: {found}");
+        }
     }
 }
 

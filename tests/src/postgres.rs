@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Starts a server in a new folder, says so, and ends it when its input does: with the test run.
@@ -96,17 +97,62 @@ impl PostgresServer {
     /// When the server does not make one.
     #[must_use]
     pub fn new_database(&self) -> String {
-        let name = format!("test_{}", self.databases.fetch_add(1, Ordering::SeqCst));
-        let port = self.port.to_string();
-        let made = Command::new(self.binaries.join("createdb"))
-            .args(["-h", "127.0.0.1", "-p", &port, "-U", "postgres", &name])
-            .status();
-        assert!(
-            made.is_ok_and(|status| status.success()),
-            "PostgreSQL made no database"
-        );
-        format!("postgres://postgres@127.0.0.1:{port}/{name}")
+        self.make(&[])
     }
+
+    /// The URL of a copy of a database that nobody is connected to.
+    ///
+    /// # Panics
+    /// When the server does not make one.
+    #[must_use]
+    pub fn copy_database(&self, url: &str) -> String {
+        self.make(&["-T", name_of(url)])
+    }
+
+    /// Ends every connection to a database, as a server does that notices that its client is gone.
+    ///
+    /// # Panics
+    /// When the server does not do so.
+    pub fn end_connections(&self, url: &str) {
+        let name = name_of(url);
+        let sql = format!(
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '{name}'"
+        );
+        self.run("psql", &["-q", "-c", &sql]);
+    }
+
+    fn make(&self, arguments: &[&str]) -> String {
+        let name = format!("test_{}", self.databases.fetch_add(1, Ordering::SeqCst));
+        self.run("createdb", &[arguments, &[&name]].concat());
+        format!("postgres://postgres@127.0.0.1:{}/{name}", self.port)
+    }
+
+    fn run(&self, program: &str, arguments: &[&str]) {
+        let port = self.port.to_string();
+        let output = Command::new(self.binaries.join(program))
+            .args(["-h", "127.0.0.1", "-p", &port, "-U", "postgres"])
+            .args(arguments)
+            .output()
+            .expect("PostgreSQL's programs run");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{program}: {said}");
+    }
+}
+
+/// The URL of a new database of a server of this process, where `TOLLGATE_TEST_DATABASE` is `postgres`.
+///
+/// # Panics
+/// When it is, and PostgreSQL is not installed.
+#[must_use]
+pub fn wanted() -> Option<String> {
+    static SERVER: LazyLock<PostgresServer> =
+        LazyLock::new(|| PostgresServer::start(Durability::Lost).expect("PostgreSQL is installed"));
+    let wanted = std::env::var("TOLLGATE_TEST_DATABASE").unwrap_or_default();
+    (wanted == "postgres").then(|| SERVER.new_database())
+}
+
+fn name_of(url: &str) -> &str {
+    url.rsplit('/').next().unwrap_or_default()
 }
 
 fn free_port() -> u16 {

@@ -1,6 +1,6 @@
-//! Measures what billing costs: `scripts/bench billing [--json] [--subscriptions N]`.
+//! What billing costs a database: figures as JSON for `scripts/bench billing`, which prints them.
 //!
-//! Each figure stands beside what the database does by itself: the same rows, inserted and nothing else.
+//! Each stands beside what the database does by itself: the same rows, inserted and nothing else.
 
 #![allow(
     clippy::unwrap_used,
@@ -19,15 +19,12 @@ use tempfile::TempDir;
 use tollgate_tests::postgres::{Durability, PostgresServer};
 
 use fill::Filled;
-use report::{Figures, Report};
+use report::Measured;
 
 /// What to measure, and how to print it.
 #[derive(Debug, Parser)]
 #[command(name = "scripts/bench billing")]
 struct Options {
-    /// Prints one JSON object.
-    #[arg(long)]
-    json: bool,
     /// How many subscriptions are billed; a tenth as many are billed before, for comparison.
     #[arg(long, default_value_t = 100_000)]
     subscriptions: usize,
@@ -48,11 +45,9 @@ async fn main() {
     let server = PostgresServer::start(Durability::Durable).expect("PostgreSQL is installed");
     let made = || server.new_database();
     let on_postgres = measure("postgres", &options, || (made(), made(), made())).await;
-    let report = Report::new(vec![on_sqlite, on_postgres]);
-    match options.json {
-        true => println!("{}", report.json()),
-        false => print!("{report}"),
-    }
+    let measured = [on_sqlite, on_postgres];
+    let figures: Vec<_> = measured.iter().flat_map(Measured::figures).collect();
+    println!("{}", serde_json::Value::from(figures));
 }
 
 /// Measures on three new databases: for few subscriptions, for all, and for bare rows.
@@ -60,7 +55,7 @@ async fn measure(
     name: &'static str,
     options: &Options,
     databases: impl Fn() -> (String, String, String),
-) -> Figures {
+) -> Measured {
     let (few, all, bare) = databases();
     let few = Filled::new(&few, options.subscriptions / 10).await;
     let few = invoices::bill(&few).await;
@@ -69,9 +64,8 @@ async fn measure(
     let billed = invoices::bill(&filled).await;
     let drained = drain::drain(&filled).await;
     let limits = bare::measure(&filled, &bare).await;
-    Figures {
+    Measured {
         name,
-        subscriptions: options.subscriptions,
         few,
         billed,
         drained,

@@ -11,6 +11,7 @@ use crate::clock::BusinessInstant;
 use crate::config::{Config, Environment};
 use crate::database::{Connection, Database};
 use crate::error::{Error, Result};
+use crate::invoicing;
 use crate::publisher::readiness::{POLICY, policy_of};
 use crate::sandbox;
 use crate::subscriptions::{Chain, Loader};
@@ -19,12 +20,14 @@ use crate::subscriptions::{Chain, Loader};
 const EVENTS_PER_PAGE: i64 = 500;
 
 /// Codes of what no single statement finds.
-const OTHER_CODES: [&str; 4] = [
+const OTHER_CODES: [&str; 5] = [
+    SLICES_DIFFER,
     WINDOW_OF_NOBODY,
     WINDOW_NEVER_RATED,
     EVENT_OF_ANOTHER_MODE,
     TIME_OF_A_SANDBOX,
 ];
+const SLICES_DIFFER: &str = "slices_differ";
 const WINDOW_OF_NOBODY: &str = "window_of_nobody";
 const WINDOW_NEVER_RATED: &str = "window_never_rated";
 const EVENT_OF_ANOTHER_MODE: &str = "event_of_another_mode";
@@ -33,18 +36,24 @@ const TIME_OF_A_SANDBOX: &str = "time_of_a_sandbox";
 /// What must hold, by the specification's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Invariant {
+    /// Periods tile.
+    B1,
     /// Every unit of the ledger is rated once, or has no price.
     B2,
     /// One invoice for each boundary.
     B3,
     /// Lines and credits sum to the total.
     B4,
+    /// What is rated in slices comes to the whole.
+    B5,
     /// Credits never exceed what was paid.
     B6,
     /// Nothing older overwrites what Stripe told.
     B7,
     /// Checkouts that race end in one subscription, one key and one charge.
     B8,
+    /// Who lost its claim commits nothing.
+    B9,
     /// Test and live, and customers among each other, never mix.
     B10,
     /// Redis never drops anything.
@@ -54,13 +63,16 @@ pub enum Invariant {
 
 impl Invariant {
     /// Those that the database can tell of.
-    const IN_DATABASE: [Self; 7] = [
+    const IN_DATABASE: [Self; 10] = [
+        Self::B1,
         Self::B2,
         Self::B3,
         Self::B4,
+        Self::B5,
         Self::B6,
         Self::B7,
         Self::B8,
+        Self::B9,
         Self::B10,
     ];
 }
@@ -177,6 +189,14 @@ pub async fn examine_database(
         }
     }
     unrated_windows(connection, &mut findings).await?;
+    for (window, [slices, whole]) in invoicing::uneven(connection).await? {
+        findings.push(Finding {
+            invariant: Invariant::B5,
+            code: SLICES_DIFFER,
+            subject: window,
+            detail: format!("a window came to {slices} in slices, and comes to {whole}"),
+        });
+    }
     other_mode(connection, environment, &mut findings).await?;
     moved_time(connection, environment, &mut findings).await?;
     Ok(findings)

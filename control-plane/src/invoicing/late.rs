@@ -19,9 +19,9 @@ use crate::clock::BusinessInstant;
 use crate::database::Connection;
 use crate::error::{Error, Result};
 use crate::ids::CustomerId;
-use crate::money::Minor;
-use crate::subscriptions::Member;
+use crate::money::{Minor, Money};
 use crate::subscriptions::schedule::{Term, UsageWindow};
+use crate::subscriptions::{Loader, Member};
 
 /// Late usage that no other invoice will hold goes on one of its own, at most once in so long.
 const BETWEEN_OWN_INVOICES: Duration = Duration::from_secs(24 * 3_600);
@@ -132,6 +132,49 @@ fn correct(member: &Member, late: &Late) -> Result<Correction> {
         credited,
         rated,
     })
+}
+
+/// Windows that were rated in slices which do not sum to the whole, each with both sums.
+///
+/// One that shared a line with others may have been rounded there, and is not looked at.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn uneven(connection: &mut Connection) -> Result<Vec<(String, [Money; 2])>> {
+    let corrected = windows::corrected(connection).await?;
+    let chains: BTreeSet<_> = corrected.iter().map(|rated| rated.chain).collect();
+    let chains: Vec<_> = chains.into_iter().collect();
+    let members = Loader::default().chains_of(connection, &chains).await?;
+    let mut uneven = Vec::new();
+    for rated in corrected {
+        let members = members.get(&rated.chain).map_or(&[][..], Vec::as_slice);
+        let mut members = members.iter();
+        let epoch = rated.window.epoch;
+        let member = members.find(|member| member.subscription.epoch == epoch);
+        // What has no price is told of elsewhere.
+        if let Some(member) = member
+            && let Some(whole) = whole(member, &rated)
+            && whole != rated.amount
+        {
+            let sums = [rated.amount, whole].map(|sum| sum.of(member.plan.currency));
+            uneven.push((format!("{} {}", rated.chain, rated.window), sums));
+        }
+    }
+    Ok(uneven)
+}
+
+/// What all that was rated of a window comes to at once, where it has lines of its own.
+fn whole(member: &Member, rated: &Rated) -> Option<Minor> {
+    let (_, card, window) = find(member, rated).ok()?;
+    let (_, period) = card.meter()?;
+    let price = card.usage_price()?;
+    let cycle = Cycle {
+        carried: rated.carried,
+        units: rated.units,
+        minimum: charges::minimum(price, &window),
+    };
+    let whole = Rating::new(member.plan.currency).add(&window.price(price), &cycle);
+    whole.ok().filter(|_| period == member.plan.billing_cadence)
 }
 
 /// The rate card that a window was rated by, and the window.

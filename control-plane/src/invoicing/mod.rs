@@ -38,6 +38,7 @@ use tollgate_engine::slug::Slug;
 use utoipa::ToSchema;
 
 pub use estimate::{ChangeEstimate, estimate};
+pub use late::uneven;
 pub use schedules::{
     pending_at, subscription_began, subscription_changed, subscription_ended,
     subscription_took_effect,

@@ -65,6 +65,10 @@ async fn note_events(till: &Till) {
 
 /// Faults by the code under which they are found.
 const FAULTS: &[(&str, &str)] = &[
+    ("periods_overlap", "UPDATE invoice_lines SET period_end_ms = period_end_ms + 1 WHERE kind = 'fee'"),
+    ("windows_overlap", "UPDATE rated_windows SET end_ms = end_ms + 1"),
+    ("claim_without_token", "UPDATE jobs SET token = 0"),
+    ("slices_differ", "UPDATE rated_windows SET amount = amount + 1 WHERE corrections > 0"),
     ("window_is_not_its_counters", "UPDATE usage_windows SET units = units + 1 WHERE units > 0"),
     ("counters_without_window", "UPDATE usage_counters SET start_ms = start_ms + 1"),
     ("events_are_not_their_counters", "UPDATE usage_readings SET units = units + 1"),

@@ -36,6 +36,7 @@ mod idempotency;
 mod invites;
 mod invoices;
 mod keys;
+mod kills;
 mod ledger;
 mod losses;
 mod model;

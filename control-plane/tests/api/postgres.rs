@@ -12,6 +12,20 @@ pub fn new_database() -> Option<String> {
     SERVER.as_ref().map(PostgresServer::new_database)
 }
 
+fn server() -> &'static PostgresServer {
+    SERVER.as_ref().expect("a database of it was made")
+}
+
+/// The URL of a copy of a database that nobody is connected to.
+pub fn copy(url: &str) -> String {
+    server().copy_database(url)
+}
+
+/// Ends all connections to a database.
+pub fn end_connections(url: &str) {
+    server().end_connections(url);
+}
+
 fn start() -> Option<PostgresServer> {
     let server = PostgresServer::start(Durability::Lost);
     if server.is_none() {

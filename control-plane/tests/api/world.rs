@@ -60,6 +60,31 @@ impl TestDatabase {
         }
     }
 
+    /// Another one that holds the same; nobody may be connected to this one.
+    pub fn copy(&self) -> Self {
+        if self.url.starts_with("postgres") {
+            return Self {
+                url: postgres::copy(&self.url),
+                folder: Arc::new(Folder::new()),
+            };
+        }
+        let copy = Self::sqlite();
+        for name in ["tollgate.db", "tollgate.db-wal"] {
+            let (from, to) = (self.folder.path().join(name), copy.folder.path().join(name));
+            if from.exists() {
+                std::fs::copy(from, to).unwrap();
+            }
+        }
+        copy
+    }
+
+    /// Ends whatever a process that died has begun in PostgreSQL, which may not have noticed.
+    pub fn end_others(&self) {
+        if self.url.starts_with("postgres") {
+            postgres::end_connections(&self.url);
+        }
+    }
+
     pub async fn postgres() -> Option<Self> {
         let url = postgres::new_database()?;
         Some(Self {

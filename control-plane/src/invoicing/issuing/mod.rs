@@ -9,7 +9,7 @@ use super::{Invoice, InvoiceStatus, Line, Step, credits, windows};
 use crate::app::App;
 use crate::database::Write;
 use crate::error::Result;
-use crate::ids::InvoiceId;
+use crate::ids::{InvoiceId, SubscriptionId};
 use crate::outbox::{self, Message, Topic};
 use crate::publisher;
 
@@ -36,13 +36,17 @@ pub(super) async fn write(app: &App, tx: &mut Write, drafts: Vec<Draft>) -> Resu
         .iter()
         .map(|(invoice, lines)| (invoice, *lines))
         .collect();
+    let opening = never_billed(tx, &drafts).await?;
     store::insert(tx, &rows).await?;
     let issued: Vec<_> = drafts.iter().flat_map(|draft| &draft.issued).collect();
     credits::insert(tx, &issued).await?;
     let applications = drafts.iter().flat_map(|draft| &draft.applications);
     credits::record_applications(tx, &applications.collect::<Vec<_>>()).await?;
     let invoices: Vec<_> = invoices.into_iter().map(|(invoice, _)| invoice).collect();
-    close_until_paid(app, tx, &invoices).await?;
+    for chain in opening {
+        // The first invoice closes access until it is paid.
+        publisher::chain_changed(app, tx, chain).await?;
+    }
     let now = app.clock.machine_now();
     let words = invoices.iter().map(|invoice| {
         let id = invoice.id;
@@ -81,14 +85,13 @@ fn invoice(app: &App, draft: &Draft) -> Invoice {
     }
 }
 
-/// The first invoice of a chain closes access until it is paid.
-async fn close_until_paid(app: &App, tx: &mut Write, invoices: &[Invoice]) -> Result<()> {
-    let mut chains: Vec<_> = invoices.iter().map(|invoice| invoice.chain).collect();
+/// Chains that get their first invoice: of those after it, access is what it is.
+async fn never_billed(tx: &mut Write, drafts: &[Draft]) -> Result<Vec<SubscriptionId>> {
+    let with_lines = drafts.iter().filter(|draft| !draft.lines.is_empty());
+    let mut chains: Vec<_> = with_lines.map(|draft| draft.head.chain).collect();
     chains.sort_unstable();
     chains.dedup();
-    let paying = store::paying(tx, &chains).await?;
-    for chain in chains.into_iter().filter(|chain| !paying.contains(chain)) {
-        publisher::chain_changed(app, tx, chain).await?;
-    }
-    Ok(())
+    let billed = store::billed(tx, &chains).await?;
+    chains.retain(|chain| !billed.contains(chain));
+    Ok(chains)
 }

@@ -81,8 +81,8 @@ fn line_row(invoice: InvoiceId, position: i64, line: &Line) -> [Cell; 15] {
     ]
 }
 
-/// Of these chains those of which an invoice with an amount, in money or in credit, was paid.
-pub(super) async fn paying(
+/// Of these chains those with an invoice with an amount, in money or in credit, that counts for access.
+pub(super) async fn billed(
     connection: &mut Connection,
     chains: &[SubscriptionId],
 ) -> Result<HashSet<SubscriptionId>> {
@@ -91,8 +91,9 @@ pub(super) async fn paying(
         connection,
         "WITH wanted (id) AS (",
         &wanted,
-        ") SELECT id FROM wanted WHERE EXISTS (
-             SELECT 1 FROM invoices WHERE chain_id = wanted.id AND status = 'paid'
+        ") SELECT wanted.id FROM wanted WHERE EXISTS (
+             SELECT 1 FROM invoices JOIN subscriptions ON subscriptions.id = subscription_id
+             WHERE invoices.chain_id = wanted.id AND status <> 'void' AND waits_for_payment = 0
                  AND (total > 0 OR EXISTS (SELECT 1 FROM invoice_lines
                      WHERE invoice_id = invoices.id AND credit > 0)))",
     )

@@ -6,7 +6,7 @@ use tollgate_engine::contract::WindowId;
 use tollgate_engine::slug::Slug;
 use tollgate_engine::units::Units;
 
-pub(super) use store::{insert, late, late_alone, update};
+pub(super) use store::{corrected, insert, late, late_alone, update};
 
 use crate::clock::BusinessInstant;
 use crate::ids::SubscriptionId;

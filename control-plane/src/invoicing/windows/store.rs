@@ -127,6 +127,19 @@ pub(in crate::invoicing) async fn late(
     late.collect()
 }
 
+/// Windows to which late usage was added.
+pub(in crate::invoicing) async fn corrected(connection: &mut Connection) -> Result<Vec<Rated>> {
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT chains.customer_id, rated.*, rated.units AS used
+         FROM rated_windows rated JOIN chains ON chains.id = rated.chain_id
+         WHERE rated.corrections > 0",
+    )
+    .fetch_all(connection)
+    .await?;
+    let late = rows.into_iter().map(Late::try_from);
+    late.map(|late| Ok(late?.rated)).collect()
+}
+
 /// A customer with late usage that no invoice to come will hold, and when they were last billed: the end
 /// of the last subscription, or the last invoice of late usage.
 pub(in crate::invoicing) async fn late_alone(

@@ -4,8 +4,10 @@
 //! After each step the doctor finds nothing, and fees, credits and usage are what the model says. A seed that fails is
 //! printed; `TOLLGATE_SEED=<seed>` runs it alone, `TOLLGATE_SEEDS=<n>` runs more of them.
 
+mod checks;
 mod reckoning;
 mod steps;
+mod template;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -45,15 +47,18 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
-/// A database with plans and nothing else, made once and copied.
+/// A database with plans and nothing else, made once and copied: in PostgreSQL where `TOLLGATE_TEST_DATABASE` says so.
 static TEMPLATE: LazyLock<TestDatabase> = LazyLock::new(|| {
-    let database = TestDatabase::sqlite();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let made = database.clone();
-    std::thread::spawn(move || runtime.block_on(steps::make_template(made)))
-        .join()
-        .unwrap();
-    database
+    let make = async {
+        let database = match std::env::var("TOLLGATE_TEST_DATABASE").as_deref() {
+            Ok("postgres") => TestDatabase::postgres().await.unwrap(),
+            _ => TestDatabase::sqlite(),
+        };
+        template::make_template(database.clone()).await;
+        database
+    };
+    runtime.block_on(make)
 });
 
 /// Runs a seed, and gives what happened and why it failed, if it did.
