@@ -217,7 +217,12 @@ async fn unrated_windows(connection: &mut Connection, findings: &mut Vec<Finding
             meter: unrated.meter,
             start_ms: unrated.start_ms,
         };
-        let found = passed_over(current.as_ref(), &window, unrated.billed_ms);
+        let found = passed_over(
+            current.as_ref(),
+            &window,
+            unrated.billed_ms,
+            unrated.taken_over_ms,
+        );
         findings.extend(found.map(|(code, detail)| Finding {
             invariant: Invariant::B2,
             code,
@@ -229,11 +234,12 @@ async fn unrated_windows(connection: &mut Connection, findings: &mut Vec<Finding
 }
 
 /// What is wrong with a window of a chain that was not rated, though its subscription was billed until
-/// some instant.
+/// some instant, or who took over from that.
 fn passed_over(
     chain: Option<&Chain>,
     window: &WindowId,
     billed_ms: Option<i64>,
+    taken_over_ms: Option<i64>,
 ) -> Option<(&'static str, String)> {
     let nobody = || Some((WINDOW_OF_NOBODY, "no subscription has it".to_owned()));
     let start = BusinessInstant::from_unix_ms(window.start_ms);
@@ -243,6 +249,7 @@ fn passed_over(
     let Some(term) = member.and_then(|member| member.term_at(start)) else {
         return nobody();
     };
+    let subscription_end = term.subscription.active_to;
     let mut priced = term
         .phase
         .rate_cards
@@ -255,12 +262,16 @@ fn passed_over(
     match (is_priced, chain.end_of(window)) {
         (false, _) => None,
         (true, None) => nobody(),
-        (true, Some(end)) => billed_ms
-            .is_some_and(|billed| end.unix_ms() <= billed)
-            .then(|| {
+        (true, Some(end)) => {
+            // Who took over bills the last window, and no other.
+            let is_last = subscription_end == Some(end);
+            let billed = taken_over_ms.filter(|_| is_last).max(billed_ms);
+            let is_passed = billed.is_some_and(|billed| end.unix_ms() <= billed);
+            is_passed.then(|| {
                 let detail = format!("its end, {end}, was billed without what was used in it");
                 (WINDOW_NEVER_RATED, detail)
-            }),
+            })
+        }
     }
 }
 

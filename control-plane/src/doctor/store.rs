@@ -352,15 +352,16 @@ pub(super) async fn broken(
     sqlx::query_as(check.sql).fetch_all(connection).await
 }
 
-/// A window that was used and not rated, with the last boundary that was billed of its subscription, or
-/// of the one that took over from it.
+/// A window that was used and not rated.
 #[derive(Debug, sqlx::FromRow)]
 pub(super) struct Unrated {
     pub(super) chain_id: String,
     pub(super) epoch: i64,
     pub(super) meter: String,
     pub(super) start_ms: i64,
+    /// The last boundary that was billed of its subscription, and of those that took over from that.
     pub(super) billed_ms: Option<i64>,
+    pub(super) taken_over_ms: Option<i64>,
 }
 
 /// Windows that were used and not rated, by chain.
@@ -368,7 +369,9 @@ pub(super) async fn unrated(connection: &mut Connection) -> Result<Vec<Unrated>,
     sqlx::query_as(
         "SELECT w.chain_id, w.epoch, w.meter, w.start_ms,
              (SELECT MAX(b.billed_ms) FROM billing_schedules b
-              WHERE b.subscription_id = s.id OR b.changed_from = s.id) AS billed_ms
+              WHERE b.subscription_id = s.id) AS billed_ms,
+             (SELECT MAX(b.billed_ms) FROM billing_schedules b
+              WHERE b.changed_from = s.id) AS taken_over_ms
          FROM usage_windows w
              LEFT JOIN subscriptions s ON s.chain_id = w.chain_id AND s.epoch = w.epoch
          WHERE w.units > 0 AND w.rated IS NULL ORDER BY w.chain_id",

@@ -1,18 +1,19 @@
 //! Measures what billing takes: the control plane's own program at work.
 
 mod quotes;
+mod storage;
 
 use std::fmt::{self, Display};
 
 /// What was measured of one part.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Figure {
     /// Its name, the same in the table and in JSON.
-    pub name: &'static str,
+    pub name: String,
     /// How much.
     pub value: f64,
     /// Of what.
-    pub unit: &'static str,
+    pub unit: String,
     /// What it must reach, if anything.
     pub bar: Option<Bar>,
     /// The same of something that does nothing else, if there is such a thing.
@@ -24,6 +25,8 @@ pub struct Figure {
 pub enum Bar {
     /// So much.
     AtLeast(f64),
+    /// So much, and no more.
+    AtMost(f64),
 }
 
 impl Figure {
@@ -31,12 +34,13 @@ impl Figure {
     pub fn holds(&self) -> bool {
         match self.bar {
             Some(Bar::AtLeast(least)) => least <= self.value,
+            Some(Bar::AtMost(most)) => self.value <= most,
             None => true,
         }
     }
 
     fn json(&self) -> serde_json::Value {
-        let bar = self.bar.map(|Bar::AtLeast(bar)| bar);
+        let bar = self.bar.map(|(Bar::AtLeast(bar) | Bar::AtMost(bar))| bar);
         serde_json::json!({
             "value": self.value, "unit": self.unit, "bar": bar, "holds": self.holds(),
             "limit": self.limit, "ratio": self.limit.map(|limit| self.value / limit),
@@ -50,7 +54,9 @@ pub struct Report(Vec<Figure>);
 
 /// Measures every part.
 pub fn measure() -> Report {
-    Report(vec![quotes::measure()])
+    let mut figures = vec![quotes::measure()];
+    figures.extend(storage::figures());
+    Report(figures)
 }
 
 impl Report {
@@ -72,16 +78,27 @@ impl Display for Report {
             let Figure {
                 name, value, unit, ..
             } = figure;
-            write!(out, "{name:24}{value:>14.0} {unit}")?;
+            write!(out, "{name:24}{:>14} {unit}", shown(*value))?;
             if let Some(limit) = figure.limit {
-                write!(out, "; {:.2} of the limit, {limit:.0}", value / limit)?;
+                write!(out, "; {:.2} of the limit, {}", value / limit, shown(limit))?;
             }
-            if let Some(Bar::AtLeast(bar)) = figure.bar {
-                let verdict = if figure.holds() { "holds" } else { "is missed" };
-                write!(out, "; at least {bar:.0} {verdict}")?;
+            let verdict = if figure.holds() { "holds" } else { "is missed" };
+            match figure.bar {
+                Some(Bar::AtLeast(bar)) => write!(out, "; at least {bar:.0} {verdict}")?,
+                Some(Bar::AtMost(bar)) => write!(out, "; at most {bar:.0} {verdict}")?,
+                None => {}
             }
             writeln!(out)?;
         }
         Ok(())
+    }
+}
+
+/// Small numbers with a part of one.
+fn shown(value: f64) -> String {
+    if value < 100.0 {
+        format!("{value:.1}")
+    } else {
+        format!("{value:.0}")
     }
 }

@@ -23,9 +23,9 @@ pub fn measure() -> Figure {
     let mut rounds: Vec<f64> = (0..ROUNDS).map(|_| round(&mut input)).collect();
     rounds.sort_by(f64::total_cmp);
     Figure {
-        name: "quotes",
+        name: "quotes".to_owned(),
         value: rounds[ROUNDS / 2],
-        unit: "graduated quotes per second and core",
+        unit: "graduated quotes per second and core".to_owned(),
         bar: Some(Bar::AtLeast(LEAST_PER_SECOND)),
         limit: None,
     }
