@@ -265,7 +265,7 @@ fn passed_over(
         (true, Some(end)) => {
             // Who took over bills the last window, and no other.
             let is_last = subscription_end == Some(end);
-            let billed = taken_over_ms.filter(|_| is_last).max(billed_ms);
+            let billed = taken_over_ms.filter(|_| is_last).or(billed_ms);
             let is_passed = billed.is_some_and(|billed| end.unix_ms() <= billed);
             is_passed.then(|| {
                 let detail = format!("its end, {end}, was billed without what was used in it");

@@ -359,8 +359,9 @@ pub(super) struct Unrated {
     pub(super) epoch: i64,
     pub(super) meter: String,
     pub(super) start_ms: i64,
-    /// The last boundary that was billed of its subscription, and of those that took over from that.
+    /// The last boundary that was billed of its subscription.
     pub(super) billed_ms: Option<i64>,
+    /// The same of who took over from that, if anybody did; 0 before the first.
     pub(super) taken_over_ms: Option<i64>,
 }
 
@@ -370,8 +371,10 @@ pub(super) async fn unrated(connection: &mut Connection) -> Result<Vec<Unrated>,
         "SELECT w.chain_id, w.epoch, w.meter, w.start_ms,
              (SELECT MAX(b.billed_ms) FROM billing_schedules b
               WHERE b.subscription_id = s.id) AS billed_ms,
-             (SELECT MAX(b.billed_ms) FROM billing_schedules b
-              WHERE b.changed_from = s.id) AS taken_over_ms
+             (SELECT MAX(COALESCE(b.billed_ms, 0)) FROM billing_schedules b
+                  JOIN subscriptions n ON n.id = b.subscription_id
+              WHERE b.changed_from = s.id
+                  AND (n.active_to_ms IS NULL OR n.active_to_ms > n.active_from_ms)) AS taken_over_ms
          FROM usage_windows w
              LEFT JOIN subscriptions s ON s.chain_id = w.chain_id AND s.epoch = w.epoch
          WHERE w.units > 0 AND w.rated IS NULL ORDER BY w.chain_id",
