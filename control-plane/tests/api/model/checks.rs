@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
 use tollgate::doctor;
 
 use super::reckoning::{self, Plan, Stretch};
 use super::steps::Run;
+use crate::shop::text;
 
 /// A subscription as the database has it.
 #[derive(Debug, sqlx::FromRow)]
@@ -182,4 +184,18 @@ impl Run {
             }
         }
     }
+}
+
+/// Kind, boundary, total, and lines of an invoice.
+pub fn summary(invoice: &Value) -> String {
+    let lines = invoice["lines"].as_array().unwrap().iter();
+    let lines: Vec<_> = lines
+        .map(|line| format!("{}={}", text(&line["id"]), text(&line["total"])))
+        .collect();
+    let (kind, boundary) = (text(&invoice["kind"]), text(&invoice["boundary"]));
+    format!(
+        "{kind} {boundary} {} {}",
+        text(&invoice["total"]),
+        lines.join(" ")
+    )
 }

@@ -12,6 +12,7 @@ use tollgate::invoicing::run::{Event, Mode, run};
 use tollgate::jobs::{self, Claim, Job};
 
 use super::Random;
+use super::checks::summary;
 use super::reckoning::PLANS;
 use crate::bank::{STRIPE_KEY, WEBHOOK_SECRET, say_of};
 use crate::shop::{self, act, text};
@@ -388,18 +389,4 @@ fn breaker(database: &TestDatabase, table: &str) -> (String, String) {
     );
     let mended = format!("DROP TRIGGER broken ON {table}; DROP FUNCTION broken();");
     (fault, mended)
-}
-
-/// Kind, boundary, total, and lines of an invoice.
-fn summary(invoice: &Value) -> String {
-    let lines = invoice["lines"].as_array().unwrap().iter();
-    let lines: Vec<_> = lines
-        .map(|line| format!("{}={}", text(&line["id"]), text(&line["total"])))
-        .collect();
-    let (kind, boundary) = (text(&invoice["kind"]), text(&invoice["boundary"]));
-    format!(
-        "{kind} {boundary} {} {}",
-        text(&invoice["total"]),
-        lines.join(" ")
-    )
 }
