@@ -50,6 +50,7 @@ impl Document for PlanDocument {
         "alignment",
         "annotations",
         "archivedAt",
+        "correlationId",
         "createdAt",
         "deletedAt",
         "effectiveFrom",
