@@ -8,6 +8,7 @@ use crate::both_databases;
 use crate::catalog::pairs;
 use crate::shop::{self, act, look, subscribe, text};
 use crate::subscriptions::{window, window_of, world};
+use crate::till::{PAYS, Till, lines};
 use crate::world::{Answer, TestDatabase, World};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -114,5 +115,30 @@ both_databases! {
         assert_eq!(window(&world, &back).await[2], "150");
         act(&world, &back, "cancel", &json!({})).await.expect(200);
         set_limit(&world, &back, "calls", json!(1)).await.problem(409, "subscription_ended");
+    }
+
+    async fn a_change_that_keeps_the_boundaries_costs_and_gives_its_share(database: TestDatabase) {
+        let till = Till::open(database).await;
+        let first = till.check_out("acme", "starter", PAYS).await;
+        till.settle().await;
+        till.go_to("01-16T12:00:00").await;
+        let keep = json!({"plan": "pro", "billingAnchor": "keep"});
+        let estimate = act(&till.world, &first, "change/estimate-credit", &keep).await.expect(200);
+        let second = act(&till.world, &first, "change", &keep).await.expect(200);
+        till.go_to("01-16T12:00:10").await;
+        till.settle().await;
+        // Half of January is left: of 99.00 as of 29.00, and of 50,000 units.
+        let change = &till.invoices().await[1];
+        assert_eq!(lines(change), ["pro: base 49.50 -14.50"]);
+        assert_eq!((&change["total"], &estimate["total"]), (&json!("35.00"), &json!("35.00")));
+        let used = look(&till.world, &second, "/usage").await["meters"][0].clone();
+        assert_eq!((&used["included"], &used["windowEnd"]), (&json!("25000"), &json!("2026-02-01T00:00:00Z")));
+        till.consume(&second, "2026-01-16T12:00:00Z", 30_000).await;
+        till.go_to("02-01T00:02:00").await;
+        till.settle().await;
+        assert_eq!(till.invoices().await[2]["total"], "109.00");
+        let used = look(&till.world, &second, "/usage").await["meters"][0].clone();
+        assert_eq!((&used["included"], &used["windowEnd"]), (&json!("50000"), &json!("2026-03-01T00:00:00Z")));
+        till.assert_sound().await;
     }
 }
