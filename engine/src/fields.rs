@@ -98,6 +98,7 @@ impl Identity<'_> {
                 .members()
                 .map(|(_, header, value)| (header, value.to_owned()))
                 .collect(),
+            IdentityHeaders::None => Vec::new(),
         }
     }
 

@@ -117,6 +117,8 @@ pub enum IdentityHeaders {
     One,
     /// A header each.
     Separate,
+    /// Nothing: the upstream need not know.
+    None,
 }
 
 impl Default for Responses {

@@ -155,6 +155,7 @@ fn separate_identity_headers_hold_the_values_as_they_are() {
         ("x-tollgate-subject", "Ann \"Lee\"".to_owned()),
     ];
     assert_eq!(identity.headers(IdentityHeaders::Separate), expected);
+    assert_eq!(identity.headers(IdentityHeaders::None), []);
 }
 
 #[cfg_attr(target_arch = "wasm32", wasm_bindgen_test::wasm_bindgen_test)]

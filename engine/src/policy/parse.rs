@@ -257,6 +257,7 @@ fn read_responses(object: &mut Object<'_>) -> Option<Responses> {
         node.choice(&[
             ("one", IdentityHeaders::One),
             ("separate", IdentityHeaders::Separate),
+            ("none", IdentityHeaders::None),
         ])
     });
     let upgrade_url = object.nullable("upgradeUrl", None, read_url);

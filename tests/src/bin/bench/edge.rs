@@ -3,25 +3,29 @@
 //! All of them run all the time, since starting one takes longer than measuring it; those not measured do nothing but
 //! tick, and the filter's last readings of Redis's change log are too few to be seen.
 
-use std::fmt;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use nix::unistd::Pid;
-use tollgate_tests::envoy::{AccessLog, Envoy, EnvoyOptions, Module};
-use tollgate_tests::process::{near_test, program};
+use tollgate_tests::envoy::{AccessLog, Envoy, EnvoyOptions};
 use tollgate_tests::redis::{RedisOptions, RedisServer};
 use tollgate_tests::wait;
 
-use crate::customer::Customer;
+use crate::customer::{Customers, Limit};
+use crate::extras::{self, Extras};
+use crate::load::Keys;
 use crate::processors::{Shares, processors};
+use crate::rows::Row;
 use crate::work::{RedisWork, ended_children_us, machine_us, processor_us};
-use crate::{backend, load};
+use crate::{backend, customer, load};
 
 /// How often every row is measured.
 pub const ROUNDS: usize = 5;
 /// Connections under which a gateway's worker has no time to spare.
 const BUSY_CONNECTIONS: u32 = 32;
-const WORKERS: u32 = 1;
+/// Connections on which a gateway meets every key for the first time: fewer than it looks up at once.
+const FIRST_CONNECTIONS: u32 = 160;
+const FIRST_SECONDS: u32 = 15;
 const WARM_UP_SECONDS: u32 = 1;
 const MEASURED_SECONDS: u32 = 3;
 
@@ -35,72 +39,12 @@ pub const COLUMNS: [&str; 7] = [
     "p99_us_32",
     "cpu_us_per_request",
 ];
+/// The column of the median latency on one connection.
+pub const P50_SINGLE: usize = 1;
 /// The column of requests per second on the busy connections.
 pub const RPS_BUSY: usize = 3;
 /// The column of processor time.
 pub const CPU: usize = 6;
-
-/// One kind of gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Row {
-    /// Envoy without a filter.
-    Plain,
-    /// A Wasm filter that continues at once.
-    Empty,
-    /// A Wasm filter that makes the host calls of ours and nothing else.
-    Twin,
-    /// The filter on one busy key with a hard limit.
-    Leased,
-}
-
-impl Row {
-    /// Every row, in the order of the table.
-    pub const ALL: [Self; 4] = [Self::Plain, Self::Empty, Self::Twin, Self::Leased];
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Plain => "plain",
-            Self::Empty => "empty",
-            Self::Twin => "twin",
-            Self::Leased => "leased",
-        }
-    }
-
-    /// Whether its requests are metered.
-    pub const fn is_metered(self) -> bool {
-        match self {
-            Self::Plain | Self::Empty | Self::Twin => false,
-            Self::Leased => true,
-        }
-    }
-
-    /// The least share of plain's requests per second it must reach.
-    pub const fn least_of_plain(self) -> Option<f64> {
-        match self {
-            Self::Plain | Self::Empty | Self::Twin => None,
-            Self::Leased => Some(0.80),
-        }
-    }
-
-    fn module(self) -> Module {
-        match self {
-            Self::Plain => Module::None,
-            Self::Empty => other_module("TOLLGATE_BENCH_EMPTY", "tollgate_bench_empty.wasm"),
-            Self::Twin => other_module("TOLLGATE_BENCH_TWIN", "tollgate_bench_twin.wasm"),
-            Self::Leased => Module::Tollgate,
-        }
-    }
-}
-
-fn other_module(variable: &str, file: &str) -> Module {
-    Module::Other(program(variable, near_test(file)))
-}
-
-impl fmt::Display for Row {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.pad(self.name())
-    }
-}
 
 /// One round of one row.
 #[derive(Clone, Copy, Debug)]
@@ -122,6 +66,8 @@ pub struct Results {
     pub other_work: f64,
     /// Every round of every row.
     pub rows: Vec<(Row, Vec<Measured>)>,
+    /// What is measured once.
+    pub extras: Extras,
 }
 
 /// Measures every row.
@@ -130,7 +76,7 @@ pub struct Results {
 /// When something does not run, or did not do what it is measured for.
 pub async fn measure() -> Results {
     let processors = processors();
-    let bench = Bench::start().await;
+    let mut bench = Bench::start().await;
     let (other_us, start) = (bench.other_us(), Instant::now());
     let mut rows = Row::ALL.map(|row| (row, Vec::new()));
     for round in 0..ROUNDS {
@@ -151,7 +97,10 @@ pub async fn measure() -> Results {
     for gateway in &bench.gateways {
         bench.check(gateway).await;
     }
+    let backend = bench.backend;
+    let extras = extras::measure(&mut bench.redis, backend).await;
     Results {
+        extras,
         envoy: bench.gateways[0].envoy.version().await,
         processors,
         other_work: other_us / available_us,
@@ -161,47 +110,65 @@ pub async fn measure() -> Results {
 
 struct Bench {
     redis: RedisServer,
-    customer: Customer,
+    backend: SocketAddr,
     gateways: Vec<Gateway>,
 }
 
 struct Gateway {
     row: Row,
     envoy: Envoy,
+    customers: Customers,
+    keys: Keys,
 }
 
 impl Bench {
     async fn start() -> Self {
-        let shares = Shares::for_workers(WORKERS as usize);
+        let shares = Shares::for_workers(1);
         if let Some(shares) = &shares {
             shares.confine_rest();
         }
         let backend = backend::start();
         let mut redis = RedisServer::start(RedisOptions::default());
-        let customer = Customer::publish(&mut redis);
+        customer::open(&mut redis);
         let mut gateways = Vec::new();
         for row in Row::ALL {
-            let envoy = Envoy::start(EnvoyOptions {
+            let limit = if row.keys() > 1 {
+                Limit::Soft
+            } else {
+                Limit::Hard
+            };
+            let customers = Customers::publish(&mut redis, &row.to_string(), row.keys(), limit);
+            let mut options = EnvoyOptions {
                 module: row.module(),
                 access_log: AccessLog::None,
-                concurrency: WORKERS,
+                concurrency: row.workers(),
                 ..EnvoyOptions::new(backend, redis.address())
-            })
-            .await;
+            };
+            row.configure(&mut options.policy);
+            let envoy = Envoy::start(options).await;
             if let Some(shares) = &shares {
                 shares.confine_gateway(envoy.pid());
             }
-            gateways.push(Gateway { row, envoy });
+            let keys = Keys::new(customers.keys());
+            if row.keys() > 1 {
+                load::put(&envoy.url(), &keys, FIRST_CONNECTIONS, FIRST_SECONDS).await;
+            }
+            gateways.push(Gateway {
+                row,
+                envoy,
+                customers,
+                keys,
+            });
         }
         Self {
             redis,
-            customer,
+            backend,
             gateways,
         }
     }
 
     async fn measure(&self, gateway: &Gateway) -> Measured {
-        let (url, key) = (gateway.envoy.url(), self.customer.key());
+        let (url, key) = (gateway.envoy.url(), &gateway.keys);
         load::put(&url, key, BUSY_CONNECTIONS, WARM_UP_SECONDS).await;
         let (redis, processor) = (RedisWork::of(&self.redis), self.processor_us(gateway));
         let busy = load::put(&url, key, BUSY_CONNECTIONS, MEASURED_SECONDS).await;
@@ -241,7 +208,12 @@ impl Bench {
     /// Holds a gateway to what it was measured for: every answer came from the backend, through the module or none,
     /// and metered ones are counted in Redis, each once.
     async fn check(&self, gateway: &Gateway) {
-        let Gateway { row, envoy } = gateway;
+        let Gateway {
+            row,
+            envoy,
+            customers,
+            ..
+        } = gateway;
         let stats = envoy.stats("^http.public.downstream_rq_[1-5]xx$").await;
         let answered = |class: u8| stats[&format!("http.public.downstream_rq_{class}xx")];
         for class in [1, 3, 4, 5] {
@@ -251,7 +223,7 @@ impl Bench {
         assert_eq!(vms > 0, *row != Row::Plain, "{row} has {vms} VMs");
         if row.is_metered() {
             wait::until("all usage in Redis", async || {
-                let consumed = self.customer.consumed(&self.redis);
+                let consumed = customers.consumed(&self.redis);
                 let served = answered(2);
                 (consumed == served)
                     .then_some(())

@@ -1,8 +1,10 @@
 //! The load: wrk with one thread, each connection with one request at a time.
 
+use std::fs;
 use std::process::Stdio;
 
 use serde_json::Value;
+use tempfile::NamedTempFile;
 use tokio::process::Command;
 use tollgate_tests::process::repository;
 
@@ -19,20 +21,38 @@ pub struct Seen {
     pub p99_us: f64,
 }
 
-/// Puts load on `url` with an API key.
+/// The keys that requests come with, each as often.
+#[derive(Debug)]
+pub struct Keys(NamedTempFile);
+
+impl Keys {
+    /// These.
+    ///
+    /// # Panics
+    /// When they cannot be written to a temporary file, from which wrk reads them.
+    pub fn new<'k>(keys: impl Iterator<Item = &'k str>) -> Self {
+        let file = NamedTempFile::new().expect("a temporary file can be made");
+        let lines: Vec<_> = keys.collect();
+        fs::write(file.path(), lines.join("\n")).expect("a file can be written");
+        Self(file)
+    }
+}
+
+/// Puts load on `url` with API keys.
 ///
 /// # Panics
 /// When a request fails, or is answered with a status of 400 or more.
-pub async fn put(url: &str, key: &str, connections: u32, seconds: u32) -> Seen {
+pub async fn put(url: &str, keys: &Keys, connections: u32, seconds: u32) -> Seen {
     let mut command = Command::new("wrk");
     command
         .args(["--threads", "1", "--timeout", "10s"])
         .args(["--connections", &connections.to_string()])
         .args(["--duration", &format!("{seconds}s")])
-        .args(["--header", &format!("authorization: Bearer {key}")])
         .arg("--script")
         .arg(repository().join("tests/src/bin/bench/wrk.lua"))
         .arg(format!("{url}/v1/items"))
+        .arg("--")
+        .arg(keys.0.path())
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .kill_on_drop(true);

@@ -4,9 +4,11 @@ mod backend;
 mod billing;
 mod customer;
 mod edge;
+mod extras;
 mod load;
 mod processors;
 mod report;
+mod rows;
 mod work;
 
 use std::env;

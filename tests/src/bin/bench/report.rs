@@ -3,7 +3,9 @@
 use std::fmt::{self, Display};
 use std::fs;
 
-use crate::edge::{COLUMNS, CPU, Measured, ROUNDS, RPS_BUSY, Results, Row};
+use crate::edge::{COLUMNS, CPU, Measured, P50_SINGLE, ROUNDS, RPS_BUSY, Results};
+use crate::extras::Extras;
+use crate::rows::Row;
 
 const HEADINGS: [&str; COLUMNS.len()] = [
     "requests/s",
@@ -24,6 +26,42 @@ pub struct Report {
     processors: usize,
     other_work: f64,
     rows: Vec<RowReport>,
+    extras: Extras,
+}
+
+/// What a figure must be.
+#[derive(Clone, Copy, Debug)]
+enum Bar {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+/// A figure that must be as its bar says.
+#[derive(Debug)]
+struct Claim {
+    text: &'static str,
+    bar: Bar,
+    figure: f64,
+}
+
+impl Claim {
+    fn holds(&self) -> bool {
+        match self.bar {
+            Bar::AtLeast(least) => self.figure >= least,
+            Bar::AtMost(most) => self.figure <= most,
+        }
+    }
+}
+
+impl Display for Claim {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bar = match self.bar {
+            Bar::AtLeast(least) => format!("≥ {least}"),
+            Bar::AtMost(most) => format!("≤ {most}"),
+        };
+        let verdict = if self.holds() { "held" } else { "missed" };
+        write!(out, "{verdict:6} {}: {:.2}, {bar}", self.text, self.figure)
+    }
 }
 
 /// The medians of one row, each figure on its own.
@@ -33,6 +71,7 @@ struct RowReport {
     measured: Measured,
     /// Divided by plain round by round, since a machine has slower and faster minutes.
     of_plain: [f64; COLUMNS.len()],
+    rounds: Vec<Measured>,
 }
 
 impl RowReport {
@@ -41,6 +80,7 @@ impl RowReport {
         Self {
             row,
             measured: medians(rounds),
+            rounds: rounds.to_vec(),
             of_plain: std::array::from_fn(|at| {
                 median(pairs().map(|(round, plain)| round.figures[at] / plain.figures[at]))
             }),
@@ -60,6 +100,7 @@ impl Report {
             envoy: results.envoy,
             processors: results.processors,
             other_work: results.other_work,
+            extras: results.extras,
         }
     }
 
@@ -70,7 +111,38 @@ impl Report {
             let figures = figures.map(|(name, figure)| format!("\"{name}\":{figure:.2}"));
             format!("\"{row}\":{{{}}}", figures.collect::<Vec<_>>().join(","))
         });
-        format!("{{{}}}", rows.collect::<Vec<_>>().join(","))
+        let Extras {
+            cold_key_calls,
+            cached_keys_mb,
+            revocation_ms: [p50, p99],
+        } = self.extras;
+        let commands = self.commands_per_hundred();
+        let extras = format!(
+            "\"cold_key_calls\":{cold_key_calls:.0},\"cached_100k_keys_mb\":{cached_keys_mb:.1},\"redis_commands_per_100\":{commands:.2},\"revocation_ms\":{{\"p50\":{p50:.0},\"p99\":{p99:.0}}}"
+        );
+        format!("{{{},{extras}}}", rows.collect::<Vec<_>>().join(","))
+    }
+
+    fn row(&self, row: Row) -> &RowReport {
+        let found = self.rows.iter().find(|report| report.row == row);
+        found.expect("every row is measured")
+    }
+
+    /// One row's figure divided by another's, round by round.
+    fn ratio(&self, row: Row, other: Row, column: usize) -> f64 {
+        let rounds = self.row(row).rounds.iter().zip(&self.row(other).rounds);
+        median(rounds.map(|(one, other)| one.figures[column] / other.figures[column]))
+    }
+
+    /// What one row's figure is beyond another's, round by round.
+    fn beyond(&self, row: Row, other: Row, column: usize) -> f64 {
+        let rounds = self.row(row).rounds.iter().zip(&self.row(other).rounds);
+        median(rounds.map(|(one, other)| one.figures[column] - other.figures[column]))
+    }
+
+    fn commands_per_hundred(&self) -> f64 {
+        let [_, commands, _] = self.row(Row::Leased).measured.redis;
+        commands / 10.0
     }
 
     /// The processor time of a request beyond plain's.
@@ -84,17 +156,69 @@ impl Report {
         writeln!(out, "CPU beyond plain: {added}")
     }
 
-    /// Whether every row reaches its share of plain.
+    /// Whether everything is as it must be.
     pub fn holds(&self) -> bool {
-        self.verdicts().all(|(_, least, share)| share >= least)
+        self.claims().iter().all(Claim::holds)
     }
 
-    /// Rows with the share of plain they must reach, and the one they do.
-    fn verdicts(&self) -> impl Iterator<Item = (Row, f64, f64)> {
-        self.rows.iter().filter_map(|report| {
-            let share = report.of_plain[RPS_BUSY];
-            Some((report.row, report.row.least_of_plain()?, share))
-        })
+    fn claims(&self) -> Vec<Claim> {
+        use Bar::{AtLeast, AtMost};
+        let claim = |text, bar, figure| Claim { text, bar, figure };
+        let of_plain = |row| self.ratio(row, Row::Plain, RPS_BUSY);
+        let Extras {
+            cold_key_calls,
+            cached_keys_mb,
+            revocation_ms: [_, p99],
+        } = self.extras;
+        vec![
+            claim(
+                "leased, of the twin's requests/s",
+                AtLeast(0.95),
+                self.ratio(Row::Leased, Row::Twin, RPS_BUSY),
+            ),
+            claim(
+                "leased, of plain's requests/s",
+                AtLeast(0.84),
+                of_plain(Row::Leased),
+            ),
+            claim(
+                "leased, CPU beyond plain in µs",
+                AtMost(6.5),
+                self.beyond(Row::Leased, Row::Plain, CPU),
+            ),
+            claim(
+                "lean, of plain's requests/s",
+                AtLeast(0.87),
+                of_plain(Row::Lean),
+            ),
+            claim(
+                "exact, of plain's requests/s",
+                AtLeast(0.60),
+                of_plain(Row::Exact),
+            ),
+            claim(
+                "exact, p50 on 1 connection beyond plain in µs",
+                AtMost(300.0),
+                self.beyond(Row::Exact, Row::Plain, P50_SINGLE),
+            ),
+            claim(
+                "10,000 keys, of one key's requests/s",
+                AtLeast(0.88),
+                self.ratio(Row::Keys10k, Row::Leased, RPS_BUSY),
+            ),
+            claim("calls for a cold key", AtMost(1.0), cold_key_calls),
+            claim("100,000 cached keys in MB", AtMost(64.0), cached_keys_mb),
+            claim(
+                "Redis commands per 100 requests of one key",
+                AtMost(1.0),
+                self.commands_per_hundred(),
+            ),
+            claim(
+                "revocation to the last worker, p99 in ms",
+                AtMost(1_000.0),
+                p99,
+            ),
+        ]
     }
 }
 
@@ -103,11 +227,11 @@ impl Display for Report {
         let (envoy, machine) = (&self.envoy, machine(self.processors));
         writeln!(
             out,
-            "Envoy {envoy}, one worker, on {machine}; medians of {ROUNDS} rounds\n"
+            "Envoy {envoy}, one worker unless the row says 4, on {machine}; medians of {ROUNDS} rounds\n"
         )?;
         writeln!(
             out,
-            "{:8}{:>27}{:>29}",
+            "{:12}{:>27}{:>29}",
             "", "1 connection", "32 connections"
         )?;
         write_line(out, "", HEADINGS.map(str::to_owned))?;
@@ -134,12 +258,13 @@ impl Display for Report {
             out,
             "Other work took {other_work:.0} % of the machine meanwhile."
         )?;
-        for (row, least, share) in self.verdicts() {
-            let verdict = if share >= least { "holds" } else { "is missed" };
-            writeln!(
-                out,
-                "{row} ≥ {least:.2} of plain in requests/s on 32 connections {verdict}: {share:.3}"
-            )?;
+        let [p50, p99] = self.extras.revocation_ms;
+        writeln!(
+            out,
+            "A revoked key is refused by the last worker after {p50:.0} ms, in 99 of 100 cases within {p99:.0} ms.\n"
+        )?;
+        for claim in self.claims() {
+            writeln!(out, "{claim}")?;
         }
         Ok(())
     }
@@ -150,7 +275,7 @@ fn write_line(
     name: impl Display,
     cells: [String; COLUMNS.len()],
 ) -> fmt::Result {
-    write!(out, "{name:8}")?;
+    write!(out, "{name:12}")?;
     for (cell, width) in cells.iter().zip(WIDTHS) {
         write!(out, "{cell:>width$}")?;
     }
