@@ -208,8 +208,7 @@ impl HttpContext for Http {
             let _ = host::remove_header(Map::Response, METERS.as_bytes());
         }
         if let Some(mut ticket) = ticket {
-            let rest = if is_end { Rest::None } else { Rest::Follows };
-            match self.settle(&mut ticket, &found, &response, rest) {
+            match self.settle(&mut ticket, &found, &response, rest_of(is_end)) {
                 Settled::Whole => return self.hold(&ticket),
                 Settled::Begun => {
                     let tail = Tail::of(&ticket, &response);
@@ -226,7 +225,7 @@ impl HttpContext for Http {
             Stage::Held => return self.pass_held(),
             Stage::Answered(ticket, tail) => {
                 show_body(ticket, size);
-                tail.pass(size, is_end)
+                tail.pass(size, rest_of(is_end))
             }
         };
         match come {
@@ -249,6 +248,11 @@ impl HttpContext for Http {
             }
         }
     }
+}
+
+/// What comes after this, by what Envoy says.
+const fn rest_of(is_end: bool) -> Rest {
+    if is_end { Rest::None } else { Rest::Follows }
 }
 
 /// What a response has of the headers that matter here.

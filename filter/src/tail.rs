@@ -7,7 +7,7 @@
 
 use std::mem;
 
-use tollgate_engine::admission::Ticket;
+use tollgate_engine::admission::{Rest, Ticket};
 
 use crate::host::{self, Headers, LocalResponse, LogLevel};
 
@@ -63,7 +63,7 @@ impl Tail {
     }
 
     /// Takes in that a piece of the body has come; where it is held back, the one before takes its place.
-    pub fn pass(&mut self, size: usize, is_end: bool) -> Come {
+    pub fn pass(&mut self, size: usize, rest: Rest) -> Come {
         match self {
             Self::Nothing | Self::End => {}
             Self::Length(left) => {
@@ -74,10 +74,9 @@ impl Tail {
             }
             Self::Piece(held) => {
                 let before = mem::take(held);
-                let latest = if is_end {
-                    None
-                } else {
-                    host::response_body(0, size).ok()
+                let latest = match rest {
+                    Rest::Follows => host::response_body(0, size).ok(),
+                    Rest::None => None,
                 };
                 let passed = match latest {
                     Some(latest) => {
@@ -94,7 +93,10 @@ impl Tail {
                 }
             }
         }
-        if is_end { Come::All } else { Come::Some }
+        match rest {
+            Rest::Follows => Come::Some,
+            Rest::None => Come::All,
+        }
     }
 
     /// Takes in that trailers have come. Envoy takes no body any more, so a response that has them without a word before

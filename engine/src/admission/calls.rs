@@ -24,7 +24,7 @@ impl Default for SettleBudget {
 }
 
 impl SettleBudget {
-    fn take(&mut self, now_ms: u64) -> bool {
+    pub(super) fn take(&mut self, now_ms: u64) -> bool {
         if now_ms >= self.refilled_ms + 1_000 {
             *self = Self {
                 refilled_ms: now_ms,

@@ -14,6 +14,7 @@ use tollgate_tests::wait;
 use crate::customer::{Customers, Limit};
 use crate::extras::{self, Extras};
 use crate::load::Keys;
+use crate::long::{self, Long};
 use crate::processors::{Shares, processors};
 use crate::rows::Row;
 use crate::work::{RedisWork, ended_children_us, machine_us, processor_us};
@@ -46,6 +47,15 @@ pub const RPS_BUSY: usize = 3;
 /// The column of processor time.
 pub const CPU: usize = 6;
 
+/// How much is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stretch {
+    /// What takes minutes in all.
+    Usual,
+    /// What takes minutes by itself, too.
+    Long,
+}
+
 /// One round of one row.
 #[derive(Clone, Copy, Debug)]
 pub struct Measured {
@@ -68,13 +78,15 @@ pub struct Results {
     pub rows: Vec<(Row, Vec<Measured>)>,
     /// What is measured once.
     pub extras: Extras,
+    /// What takes minutes, if it was asked for.
+    pub long: Option<Long>,
 }
 
 /// Measures every row.
 ///
 /// # Panics
 /// When something does not run, or did not do what it is measured for.
-pub async fn measure() -> Results {
+pub async fn measure(stretch: Stretch) -> Results {
     let processors = processors();
     let mut bench = Bench::start().await;
     let (other_us, start) = (bench.other_us(), Instant::now());
@@ -99,9 +111,16 @@ pub async fn measure() -> Results {
     }
     let backend = bench.backend;
     let extras = extras::measure(&mut bench.redis, backend).await;
+    let envoy = bench.gateways[0].envoy.version().await;
+    drop(bench);
+    let long = match stretch {
+        Stretch::Usual => None,
+        Stretch::Long => Some(long::measure().await),
+    };
     Results {
         extras,
-        envoy: bench.gateways[0].envoy.version().await,
+        long,
+        envoy,
         processors,
         other_work: other_us / available_us,
         rows: rows.into(),

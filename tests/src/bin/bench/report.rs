@@ -5,6 +5,7 @@ use std::fs;
 
 use crate::edge::{COLUMNS, CPU, Measured, P50_SINGLE, ROUNDS, RPS_BUSY, Results};
 use crate::extras::Extras;
+use crate::long::Long;
 use crate::rows::Row;
 
 const HEADINGS: [&str; COLUMNS.len()] = [
@@ -27,6 +28,7 @@ pub struct Report {
     other_work: f64,
     rows: Vec<RowReport>,
     extras: Extras,
+    long: Option<Long>,
 }
 
 /// What a figure must be.
@@ -101,6 +103,7 @@ impl Report {
             processors: results.processors,
             other_work: results.other_work,
             extras: results.extras,
+            long: results.long,
         }
     }
 
@@ -120,7 +123,9 @@ impl Report {
         let extras = format!(
             "\"cold_key_calls\":{cold_key_calls:.0},\"cached_100k_keys_mb\":{cached_keys_mb:.1},\"redis_commands_per_100\":{commands:.2},\"revocation_ms\":{{\"p50\":{p50:.0},\"p99\":{p99:.0}}}"
         );
-        format!("{{{},{extras}}}", rows.collect::<Vec<_>>().join(","))
+        let long = self.long.map(|long| format!(",{}", long.json()));
+        let long = long.unwrap_or_default();
+        format!("{{{},{extras}{long}}}", rows.collect::<Vec<_>>().join(","))
     }
 
     fn row(&self, row: Row) -> &RowReport {
@@ -170,7 +175,9 @@ impl Report {
             cached_keys_mb,
             revocation_ms: [_, p99],
         } = self.extras;
-        vec![
+        let failed = self.long.map(|long| long.failed as f64);
+        let long = failed.map(|failed| claim("failed calls over a veth pair", AtMost(0.0), failed));
+        let always = vec![
             claim(
                 "leased, of the twin's requests/s",
                 AtLeast(0.95),
@@ -218,7 +225,8 @@ impl Report {
                 AtMost(1_000.0),
                 p99,
             ),
-        ]
+        ];
+        always.into_iter().chain(long).collect()
     }
 }
 
@@ -263,6 +271,9 @@ impl Display for Report {
             out,
             "A revoked key is refused by the last worker after {p50:.0} ms, in 99 of 100 cases within {p99:.0} ms.\n"
         )?;
+        if let Some(long) = self.long {
+            writeln!(out, "{long}\n")?;
+        }
         for claim in self.claims() {
             writeln!(out, "{claim}")?;
         }
