@@ -158,7 +158,9 @@ pub const READING_DUE_MS: u64 = 400 - TICK_MAX_MS;
 /// Age of the last reading up to which a worker answers from its cache, in milliseconds.
 pub const READING_MAX_AGE_MS: u64 = 800;
 /// Subscriptions settled by a worker in a second.
-pub const SETTLES_PER_SECOND_MAX: usize = 2_000;
+pub const SETTLES_PER_SECOND_MAX: u64 = 2_000;
+/// Of them without a pause, so that no request waits long for a call that settles.
+pub const SETTLES_AT_ONCE_MAX: u64 = 200;
 
 // Replies of Redis.
 
@@ -215,5 +217,6 @@ const _: () = assert!(BATCH_RETAINED_MS < CHAIN_IDLE_MAX_MS);
 // A reading is renewed, twice if need be, before it is too old to answer from.
 const _: () = assert!(2 * (READING_DUE_MS + TICK_MAX_MS) <= READING_MAX_AGE_MS);
 const _: () = assert!(BREAKER_FIRST_MS < BREAKER_LONGEST_MS);
+const _: () = assert!(SETTLES_AT_ONCE_MAX <= SETTLES_PER_CALL_MAX as u64);
 // A worker that lives gives a sign in time, however late a call and its repetition are.
 const _: () = assert!(CLAIM_SIGN_MS + BREAKER_LONGEST_MS < CLAIM_SILENCE_MAX_MS);

@@ -5,35 +5,42 @@ use super::{Call, Lack, Now, Part, Worker};
 use crate::contract::Script;
 use crate::contract::call::{self, BatchHeader, Order, Subject};
 use crate::lease::{Claim, Need};
-use crate::limits::{SETTLES_PER_CALL_MAX, SETTLES_PER_SECOND_MAX};
+use crate::limits::{SETTLES_AT_ONCE_MAX, SETTLES_PER_CALL_MAX, SETTLES_PER_SECOND_MAX};
 
-/// How many chains may still be settled in this second.
+/// How many chains may be settled now: as many as its pace allows, but never so many at once that a call takes long.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SettleBudget {
-    left: usize,
+    /// In thousandths of one.
+    left: u64,
     refilled_ms: u64,
 }
+
+/// One settle in the units of the budget.
+const SETTLE: u64 = 1_000;
 
 impl Default for SettleBudget {
     fn default() -> Self {
         Self {
-            left: SETTLES_PER_SECOND_MAX,
+            left: SETTLE * SETTLES_AT_ONCE_MAX,
             refilled_ms: 0,
         }
     }
 }
 
 impl SettleBudget {
-    pub(super) fn take(&mut self, now_ms: u64) -> bool {
-        if now_ms >= self.refilled_ms + 1_000 {
-            *self = Self {
-                refilled_ms: now_ms,
-                ..Self::default()
-            };
+    pub(super) const fn take(&mut self, now_ms: u64) -> bool {
+        let elapsed_ms = now_ms.saturating_sub(self.refilled_ms);
+        self.refilled_ms = now_ms;
+        let left = self
+            .left
+            .saturating_add(elapsed_ms.saturating_mul(SETTLES_PER_SECOND_MAX));
+        let most = SETTLE * SETTLES_AT_ONCE_MAX;
+        self.left = if left < most { left } else { most };
+        if self.left < SETTLE {
+            return false;
         }
-        let is_left = self.left > 0;
-        self.left = self.left.saturating_sub(1);
-        is_left
+        self.left -= SETTLE;
+        true
     }
 }
 

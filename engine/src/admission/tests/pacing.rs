@@ -5,7 +5,7 @@ use crate::admission::calls::SettleBudget;
 use crate::contract::Window;
 use crate::contract::call::LostLeases;
 use crate::lease::{Chain, LeaseRules};
-use crate::limits::SETTLES_PER_SECOND_MAX;
+use crate::limits::{SETTLES_AT_ONCE_MAX, SETTLES_PER_SECOND_MAX};
 
 const RULES: LeaseRules = LeaseRules {
     ttl_ms: 5_000,
@@ -55,8 +55,11 @@ fn what_waited_longest_is_settled_first_and_what_waits_is_told() {
 #[cfg_attr(not(target_arch = "wasm32"), test)]
 fn in_a_second_only_so_many_are_settled() {
     let mut budget = SettleBudget::default();
-    let mut taken = |now_ms| (0..5_000).filter(|_| budget.take(now_ms)).count();
-    assert_eq!(taken(10_000), SETTLES_PER_SECOND_MAX);
-    assert_eq!(taken(10_999), 0);
-    assert_eq!(taken(11_000), SETTLES_PER_SECOND_MAX);
+    let mut taken = |now_ms| (0..5_000).filter(|_| budget.take(now_ms)).count() as u64;
+    assert_eq!(taken(10_000), SETTLES_AT_ONCE_MAX);
+    assert_eq!(taken(10_000), 0);
+    let in_a_second: u64 = (1..=20).map(|tick| taken(10_000 + tick * 50)).sum();
+    assert_eq!(in_a_second, SETTLES_PER_SECOND_MAX);
+    // A pause is not made up for.
+    assert_eq!(taken(20_000), SETTLES_AT_ONCE_MAX);
 }
