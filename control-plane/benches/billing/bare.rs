@@ -126,11 +126,16 @@ async fn read(source: &mut Connection, table: &str, condition: &str) -> Rows {
 
 fn cell(row: &AnyRow, at: usize) -> Cell {
     let value = row.try_get_raw(at).unwrap();
-    match value.type_info().name() {
-        "TEXT" => Cell::Text(row.get(at)),
+    let (of_value, of_column) = (value.type_info(), row.column(at).type_info());
+    // A null may tell nothing of its column.
+    let name = if value.is_null() {
+        of_column.name()
+    } else {
+        of_value.name()
+    };
+    match name {
         "BIGINT" => Cell::Number(row.get(at)),
-        // A null tells nothing of its column where all values have types of their own.
-        _ => Cell::Text(None),
+        _ => Cell::Text(row.get(at)),
     }
 }
 
