@@ -15,10 +15,25 @@ use crate::problem::Code;
 /// A decision, or what is missing for it.
 type Decision = Result<Verdict, Lack>;
 
+/// What a decision takes Redis to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Redis {
+    /// It answers, and may be waited for.
+    Answers,
+    /// It does not, and what is allowed without it applies.
+    Away,
+}
+
 impl Worker {
-    pub(super) fn decide(&mut self, waiting: &Waiting, demand: &Demand, now: Now) -> Decision {
+    pub(super) fn decide(
+        &mut self,
+        waiting: &Waiting,
+        demand: &Demand,
+        redis: Redis,
+        now: Now,
+    ) -> Decision {
         let now_ms = now.monotonic_ms;
-        let up = self.link.is_up();
+        let up = redis == Redis::Answers;
         if !up && self.is_too_old(now_ms) {
             return Ok(self.unknown_while_away());
         }
@@ -44,7 +59,16 @@ impl Worker {
         if !up && self.policy.on_unavailable.known_key == Fallback::Deny {
             return Ok(refuse(Code::StoreUnavailable));
         }
-        self.decide_known(waiting, demand, chain, now)
+        self.decide_known(waiting, demand, chain, redis, now)
+    }
+
+    /// What Redis is taken to do, as far as the line to it tells.
+    pub(super) const fn redis(&self) -> Redis {
+        if self.link.is_up() {
+            Redis::Answers
+        } else {
+            Redis::Away
+        }
     }
 
     /// Decides all that wait, oldest first, as far as it is possible now.
@@ -66,7 +90,13 @@ impl Worker {
                 self.waiting.push(waiting);
                 continue;
             }
-            let verdict = match self.decide(&waiting, demand, now) {
+            // Who has waited for an answer that does not come goes by what is allowed without.
+            let redis = if is_late && !self.link.answers(now.monotonic_ms) {
+                Redis::Away
+            } else {
+                self.redis()
+            };
+            let verdict = match self.decide(&waiting, demand, redis, now) {
                 Ok(verdict) => verdict,
                 Err(_) if is_late => refuse(Code::StoreUnavailable),
                 // It is among the look-ups already.
@@ -92,11 +122,13 @@ impl Worker {
         waiting: &Waiting,
         demand: &Demand,
         chain_ref: ChainRef,
+        redis: Redis,
         now: Now,
     ) -> Decision {
         let business_ms = self.business_ms(now);
-        let up = self.link.is_up();
-        let outage = self.link.outage();
+        let up = redis == Redis::Answers;
+        // One that is only suspected would be the next.
+        let outage = self.link.outage() + u32::from(!up && self.link.is_up());
         let Self {
             keys,
             chains,

@@ -88,6 +88,11 @@ impl Link {
         matches!(self.state, State::Up | State::InDoubt)
     }
 
+    /// Whether Redis answered lately, and nothing speaks against it.
+    pub(super) fn answers(&self, now_ms: u64) -> bool {
+        matches!(self.state, State::Up) && self.is_fresh(now_ms)
+    }
+
     /// Counts outages, so that what is allowed in one is not allowed again by the same.
     pub(super) const fn outage(&self) -> u32 {
         self.outages

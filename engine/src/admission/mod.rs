@@ -237,7 +237,7 @@ impl Worker {
             arrived_ms: now.monotonic_ms,
             lack: Lack::Reading,
         };
-        match self.decide(&waiting, demand, now) {
+        match self.decide(&waiting, demand, self.redis(), now) {
             Ok(verdict) => {
                 if seen.is_none() && matches!(verdict, Verdict::Admit(_)) {
                     self.recognized.remember(mark, hash, tag);

@@ -67,7 +67,7 @@ fn credentials_in_headers_and_queries() {
         ],
     }
     .run(
-        |length| 4 * length + 256,
+        |length| 48 * length + 256,
         |bytes| {
             let (value, path) =
                 bytes.split_at(bytes.iter().position(|byte| *byte == b'\n').unwrap_or(0));

@@ -1,6 +1,9 @@
-//! Three days without the control plane and its database: quotas go on by the day, keys stay known, and gateways that
-//! start meanwhile work (E7).
+//! Three days without the control plane and its database, or with one that is broken: quotas go on by the day, keys stay
+//! known, and gateways that start meanwhile work (E7).
 
+use std::fs;
+
+use reqwest::Method;
 use serde_json::json;
 use tollgate_engine::contract::Names;
 use tollgate_tests::PREFIX;
@@ -8,6 +11,7 @@ use tollgate_tests::envoy::Envoy;
 use tollgate_tests::store::request;
 use tollgate_tests::wait;
 
+use crate::customer::Quota;
 use crate::load::Load;
 use crate::sandbox::{in_sandbox, sandbox};
 use crate::shop::Shop;
@@ -86,4 +90,45 @@ async fn three_days_without_the_control_plane() {
     let advance = json!({"advance": format!("PT{}M", ABSENT_HOURS * 60 - 1)});
     shop.control_plane.post("/v1/sandbox/clock", &advance).await;
     shop.wait_until_used(&subscriber.subscription, DAILY).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_breaks_is_not_missed() {
+    let _alone = alone().await;
+    let mut shop = Shop::open().await;
+    shop.sell("plan", Quota::Hard(100_000)).await;
+    let subscriber = shop.subscribe("plan").await;
+    let envoy = shop.envoy().await;
+    let load = Load::start([&envoy], CLIENTS, "/", subscriber.key());
+    let mut settings = shop.control_plane.settings();
+    let (_, url) = settings.find(|(name, _)| name == "DATABASE_URL").unwrap();
+    let file = url.trim_start_matches("sqlite://");
+    for file in [
+        file.to_owned(),
+        format!("{file}-wal"),
+        format!("{file}-shm"),
+    ] {
+        fs::write(file, [0xff; 4_096].repeat(64)).unwrap();
+    }
+    let path = format!("/v1/subscriptions/{}", subscriber.subscription);
+    wait::until("the control plane to notice", async || {
+        let answer = shop.control_plane.call(Method::GET, &path, None).await;
+        if answer.status >= 500 {
+            Ok(())
+        } else {
+            Err(answer)
+        }
+    })
+    .await;
+    let seen = load.for_ms(3_000).await;
+    seen.assert_only(&["200"]);
+    wait::until("Redis to have counted everything", async || {
+        let consumed = subscriber.customer.counters(&shop.redis).consumed();
+        if consumed == seen.allowed() as f64 {
+            Ok(())
+        } else {
+            Err(consumed)
+        }
+    })
+    .await;
 }

@@ -35,6 +35,8 @@ struct Scene {
     doomed: Envoy,
     limited: Subscriber,
     unlimited: Subscriber,
+    /// Whose requests never come to the gateway that dies.
+    safe: Subscriber,
     /// What the gateways that died let through lately: the most that may be lost, and the most beyond the limit.
     unknown: [u64; 2],
 }
@@ -49,6 +51,7 @@ impl Scene {
         Self {
             limited: shop.subscribe("hard").await,
             unlimited: shop.subscribe("soft").await,
+            safe: shop.subscribe("soft").await,
             spared: Envoy::start(options.clone()).await,
             doomed: Envoy::start(options).await,
             shop,
@@ -68,6 +71,7 @@ impl Scene {
     /// Both die under load, and come back.
     async fn die(&mut self, death: Death) {
         let [spared, doomed] = [&self.spared, &self.doomed].map(|envoy| self.load(envoy));
+        let safe = Load::start([&self.spared], CLIENTS, "/safe", self.safe.key());
         sleep(Duration::from_millis(500)).await;
         let saved = self.shop.redis.save();
         sleep(FORGOTTEN).await;
@@ -87,6 +91,7 @@ impl Scene {
         sleep(Duration::from_millis(1_000)).await;
         let [limited, unlimited] = spared;
         let (limited, unlimited) = (limited.stop().await, unlimited.stop().await);
+        safe.stop().await.assert_only(&["200"]);
         limited.assert_only(&["200", "403 quota_exceeded", "503 store_unavailable"]);
         // A gateway that lives does not notice.
         unlimited.assert_only(&["200"]);
@@ -116,6 +121,7 @@ impl Scene {
         for (subscriber, path, unknown) in [
             (&self.limited, "/limited", self.unknown[0]),
             (&self.unlimited, "/unlimited", self.unknown[1]),
+            (&self.safe, "/safe", 0),
         ] {
             let (reached, unknown) = (self.shop.upstream.requests_to(path) as f64, unknown as f64);
             let (ledger, redis) = self.counted(subscriber).await;

@@ -12,8 +12,8 @@
 //! | E3 | lost, late, short and garbled answers; reloads; then counters equal what the upstream saw | `network`, `configuration`, `partition`, `exact` |
 //! | E4 | calls that arrive twice, at once or later; forgotten scripts; simulated loss patterns | `network`, `redis`, the test `simulation` |
 //! | E5 | kill -9 of a gateway, alone and together with Redis | `kills`, `deaths`, `exact` |
-//! | E6 | revocations under load, and amid twenty thousand changes | `control_plane`, `storm` |
-//! | E7 | three days without the control plane, and kills of it under load | `absence`, `control_plane` |
+//! | E6 | revocations under load, and amid ten thousand keys that change | `control_plane`, `storm` |
+//! | E7 | three days without the control plane, kills of it under load, a broken database | `absence`, `control_plane` |
 //! | E8 | Redis refuses, falls silent, pauses, is not filled; allowances to the unit; how often it is asked | `offline`, `redis`, `network` |
 //! | E9 | garbage from clients, Redis and the configuration; answers without end; ten thousand keys | `garbage`, `network`, `storm`, `configuration`, the engine's test `fuzz` |
 //! | E10 | forged headers in every spelling; keys that differ in one byte; other environments; two keys at once | `requests::forged`, `requests::credentials`, `requests::refusals` |

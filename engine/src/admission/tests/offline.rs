@@ -127,3 +127,38 @@ fn the_breaker_asks_less_and_less_often() {
     assert!(gaps.is_sorted(), "{gaps:?}");
     assert_eq!(gaps.last(), Some(&BREAKER_LONGEST_MS));
 }
+
+#[cfg_attr(target_arch = "wasm32", wasm_bindgen_test::wasm_bindgen_test)]
+#[cfg_attr(not(target_arch = "wasm32"), test)]
+fn who_waits_in_vain_goes_by_what_is_allowed_without_redis() {
+    // A soft limit with an allowance and without one, and a hard limit without leases left.
+    let cases = [
+        ("{}", None, None),
+        (r#"{"offlineUnits": 0}"#, None, AWAY),
+        ("{}", Some(2), AWAY),
+    ];
+    for (configuration, limit, expected) in cases {
+        let mut bench = cut_off(configuration, limit, true);
+        bench.now_ms += BREAKER_LONGEST_MS;
+        bench.exchange();
+        assert!(bench.worker.store_is_up());
+        // The log must be read again before the cache answers, and the call for it hangs.
+        bench.now_ms += 1_000;
+        let (request, verdict) = bench.arrive("/");
+        assert!(matches!(verdict, Verdict::Wait));
+        let now = bench.now();
+        assert!(bench.worker.next_call(now).is_some());
+        bench.now_ms += 499;
+        let now = bench.now();
+        assert!(bench.worker.tick(now).is_empty());
+        bench.now_ms += 1;
+        let now = bench.now();
+        let decided = bench.worker.tick(now);
+        let code = match &decided[..] {
+            [(decided, Verdict::Admit(_))] if *decided == request => None,
+            [(decided, Verdict::Refuse(refusal))] if *decided == request => Some(refusal.code()),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(code, expected, "{configuration} {limit:?}");
+    }
+}
