@@ -60,6 +60,8 @@ async fn gateway(redis: &RedisServer, backend: SocketAddr, workers: u32, calls: 
         ..EnvoyOptions::new(backend, redis.address())
     };
     options.policy["redis"]["maxCallsPerSecond"] = calls.into();
+    // So that no request is refused while many keys are looked up for the first time.
+    options.policy["redis"]["timeoutMs"] = 2_000.into();
     Envoy::start(options).await
 }
 
