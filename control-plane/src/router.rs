@@ -95,16 +95,23 @@ fn api() -> Vec<(Scope, UtoipaMethodRouter<App>)> {
         (Read, routes!(usage::routes::get_subscription_usage)),
         (Read, routes!(usage::query::routes::get_meter_usage)),
         (Customers, routes!(usage::events::routes::create_events)),
-        (Customers, routes!(keys::routes::create_key)),
-        (Read, routes!(keys::routes::list_keys)),
-        (Read, routes!(keys::routes::get_key)),
-        (Customers, routes!(keys::routes::revoke_key)),
-        (Customers, routes!(keys::routes::roll_key)),
         (Setup, routes!(admin::routes::create_admin_key)),
         (Read, routes!(admin::routes::list_admin_keys)),
         (Setup, routes!(admin::routes::revoke_admin_key)),
         (Read, routes!(sandbox::routes::get_clock)),
         (Setup, routes!(sandbox::routes::advance_clock)),
+    ]
+}
+
+/// The routes of the API that are about keys, each with the scope that opens it.
+fn api_keys() -> Vec<(Scope, UtoipaMethodRouter<App>)> {
+    vec![
+        (Customers, routes!(keys::routes::create_key)),
+        (Customers, routes!(keys::routes::import_keys)),
+        (Read, routes!(keys::routes::list_keys)),
+        (Read, routes!(keys::routes::get_key)),
+        (Customers, routes!(keys::routes::revoke_key)),
+        (Customers, routes!(keys::routes::roll_key)),
     ]
 }
 
@@ -205,8 +212,8 @@ fn assemble(app: &App, roles: &[Role]) -> (Router<App>, OpenApi) {
         router = router.routes(openapi::describe_public(route));
     }
     if roles.contains(&Role::Api) {
-        let routes = catalogue().into_iter().chain(api()).chain(money());
-        for (scope, route) in routes {
+        let routes = catalogue().into_iter().chain(api());
+        for (scope, route) in routes.chain(api_keys()).chain(money()) {
             let (schemas, paths, handler) = openapi::describe_scoped(scope, route);
             let guard = from_fn_with_state((app.clone(), scope), authorize);
             router = router.routes((schemas, paths, handler.layer(guard)));

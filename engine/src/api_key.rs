@@ -45,7 +45,7 @@ impl Environment {
         }
     }
 
-    const fn prefix(self) -> &'static str {
+    pub(crate) const fn prefix(self) -> &'static str {
         match self {
             Self::Live => "tg_live_",
             Self::Test => "tg_test_",

@@ -18,6 +18,7 @@ pub mod api_key;
 pub mod contract;
 pub mod cost;
 pub mod fields;
+pub mod grpc;
 pub mod lease;
 pub mod limits;
 pub mod policy;

@@ -26,6 +26,8 @@ pub const NAME_MAX_BYTES: usize = 256;
 pub const REDIS_PREFIX_MAX_BYTES: usize = 64;
 /// Longest header name or query parameter that may carry a key, in bytes.
 pub const FIELD_NAME_MAX_BYTES: usize = 64;
+/// Longest key that may have been imported, in bytes.
+pub const FOREIGN_KEY_MAX_BYTES: usize = 4 * 1_024;
 /// Longest authentication scheme, in bytes.
 pub const SCHEME_MAX_BYTES: usize = 32;
 /// Longest URL in the configuration, in bytes.
@@ -76,6 +78,8 @@ pub const RULE_PATH_MAX_BYTES: usize = 2_048;
 pub const METERS_PER_RULE_MAX: usize = 16;
 /// Terms in one sum of `meterFrom`.
 pub const TERMS_PER_METER_MAX: usize = 16;
+/// Rate limits in one rule.
+pub const RATES_PER_RULE_MAX: usize = 4;
 /// Required features in one rule.
 pub const REQUIRES_PER_RULE_MAX: usize = 16;
 /// Ranges in one `meterOnStatusCodes`.
@@ -162,6 +166,24 @@ pub const SETTLES_PER_SECOND_MAX: u64 = 2_000;
 /// Of them without a pause, so that no request waits long for a call that settles.
 pub const SETTLES_AT_ONCE_MAX: u64 = 200;
 
+// Rate limits.
+
+/// Greatest burst of a rate limit, in milli-units: 10⁹ units. Times any number of milliseconds in which it is not full, it
+/// is exact in Lua.
+pub const RATE_BURST_MAX_MILLI: u64 = REQUEST_MAX_MILLI;
+/// Shortest time for which a rate limit gives units, in milliseconds.
+pub const RATE_PER_MIN_MS: u64 = 1_000;
+/// Longest time for which a rate limit gives units, in milliseconds: a day.
+pub const RATE_PER_MAX_MS: u64 = 24 * 3_600 * 1_000;
+/// How long a worker may spend what it got of a rate limit, in milliseconds.
+pub const RATE_LEASE_MS: u64 = 1_000;
+/// Shortest time after which a worker asks again for what was short, in milliseconds.
+pub const RATE_ASK_MS: u64 = TICK_MAX_MS;
+/// Longest such time, in milliseconds: whatever a plan gives, a change shows by then.
+pub const RATE_ASK_MAX_MS: u64 = 1_000;
+/// A burst holds at least what the rate gives in this time, in milliseconds, so that none is lost between two calls.
+pub const RATE_BURST_MIN_MS: u64 = 4 * RATE_ASK_MS;
+
 // Replies of Redis.
 
 /// Longest answer to one call, in bytes; one that is longer is taken for a broken one. Envoy's own limit is 32 MiB.
@@ -220,3 +242,6 @@ const _: () = assert!(BREAKER_FIRST_MS < BREAKER_LONGEST_MS);
 const _: () = assert!(SETTLES_AT_ONCE_MAX <= SETTLES_PER_CALL_MAX as u64);
 // A worker that lives gives a sign in time, however late a call and its repetition are.
 const _: () = assert!(CLAIM_SIGN_MS + BREAKER_LONGEST_MS < CLAIM_SILENCE_MAX_MS);
+// What was granted by a call with the longest way is still of use.
+const _: () = assert!(RATE_ASK_MS < RATE_ASK_MAX_MS && RATE_ASK_MAX_MS <= RATE_LEASE_MS);
+const _: () = assert!(RATE_BURST_MIN_MS <= RATE_PER_MIN_MS);

@@ -1,101 +1,26 @@
 //! Refusals: RFC 9457 problem documents with a stable code.
 
+mod code;
+mod instant;
+
 use std::borrow::Cow;
 
 use serde::Serialize;
 
 use crate::fields::{self, MeterState, RateLimit};
+use crate::grpc::GrpcStatus;
 use crate::limits::{ID_MAX_BYTES, INSTANCE_MAX_BYTES};
 use crate::policy::PathRefused;
 use crate::slug::Slug;
 use crate::units::Units;
 
+pub use code::Code;
+use instant::rfc3339;
+
 /// What a problem's `type` begins with; its code follows.
 pub const TYPE_PREFIX: &str = "urn:tollgate:problem:";
 /// The media type of every refusal.
 pub const CONTENT_TYPE: &str = "application/problem+json";
-
-/// Declares the codes once: variant, name, default status, title and detail.
-macro_rules! codes {
-    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal, $status:literal, $title:literal, $detail:literal;)+) => {
-        /// Why a request is refused; the names are stable.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum Code {
-            $($(#[doc = $doc])+ $variant,)+
-        }
-
-        impl Code {
-            /// Every code.
-            pub const ALL: [Self; [$($status),+].len()] = [$(Self::$variant),+];
-
-            /// The name in documents and metrics.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $name,)+ }
-            }
-
-            /// The HTTP status unless `responses.statuses` says otherwise.
-            #[must_use]
-            pub const fn default_status(self) -> u16 {
-                match self { $(Self::$variant => $status,)+ }
-            }
-
-            /// A short summary, the same for every occurrence.
-            #[must_use]
-            pub const fn title(self) -> &'static str {
-                match self { $(Self::$variant => $title,)+ }
-            }
-
-            const fn detail(self) -> &'static str {
-                match self { $(Self::$variant => $detail,)+ }
-            }
-        }
-    };
-}
-
-codes! {
-    /// No source of the configuration has a key.
-    KeyMissing = "key_missing", 401, "API key missing", "The request carries no API key.";
-    /// Not of the form of a key of this environment.
-    KeyMalformed = "key_malformed", 401, "API key malformed",
-        "What the request carries is not an API key of this environment.";
-    /// Well formed, and nobody's.
-    KeyUnknown = "key_unknown", 401, "API key unknown", "The API key is not known here.";
-    /// Past its expiry.
-    KeyExpired = "key_expired", 401, "API key expired", "The API key has expired.";
-    /// Revoked.
-    KeyRevoked = "key_revoked", 401, "API key revoked", "The API key has been revoked.";
-    /// Before `activeFrom`.
-    SubscriptionNotStarted = "subscription_not_started", 403, "Subscription not started",
-        "The subscription of this API key has not started yet.";
-    /// From `activeTo` on.
-    SubscriptionEnded = "subscription_ended", 403, "Subscription ended",
-        "The subscription of this API key has ended.";
-    /// The first payment was not made.
-    PaymentRequired = "payment_required", 403, "Payment required",
-        "The first payment of the subscription has not been made.";
-    /// Grace is over.
-    PaymentOverdue = "payment_overdue", 403, "Payment overdue",
-        "A payment is overdue. Please update the payment method.";
-    /// An invoice was given up.
-    PaymentUncollectible = "payment_uncollectible", 403, "Payment uncollectible",
-        "An invoice could not be collected. Please settle it to go on.";
-    /// The plan has no entitlement for a meter of the rule.
-    MeterNotInPlan = "meter_not_in_plan", 403, "Meter not in plan",
-        "The plan does not include a meter that this request needs.";
-    /// The plan has no entitlement for a feature the rule requires.
-    FeatureNotInPlan = "feature_not_in_plan", 403, "Feature not in plan",
-        "The plan does not include a feature that this request needs.";
-    /// A hard limit, or the overage limit of a soft one.
-    QuotaExceeded = "quota_exceeded", 403, "Quota exceeded",
-        "The quota of this period is used up.";
-    /// The path has other spellings.
-    PathNotNormal = "path_not_normal", 400, "Path not in normal form",
-        "The path is not in normal form.";
-    /// The decision needs Redis and Redis does not answer.
-    StoreUnavailable = "store_unavailable", 503, "Temporarily unavailable",
-        "The request cannot be decided right now. Please try again.";
-}
 
 /// How answers are formed, compiled from the configuration's `responses`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +29,8 @@ pub struct Responses {
     challenge: String,
     /// Whether answers tell what is left of each limit.
     pub rate_limit_headers: bool,
+    /// Whether the access log can tell what was decided and metered.
+    pub access_log: bool,
     /// How the upstream is told who is calling.
     pub identity: IdentityHeaders,
     /// Where a client can buy more, if anywhere.
@@ -127,6 +54,7 @@ impl Default for Responses {
             statuses: Code::ALL.map(Code::default_status),
             challenge: "Bearer realm=\"tollgate\"".to_owned(),
             rate_limit_headers: true,
+            access_log: false,
             identity: IdentityHeaders::One,
             upgrade_url: None,
         }
@@ -160,16 +88,8 @@ impl Responses {
         if status == 401 {
             headers.push(("www-authenticate", self.challenge.clone()));
         }
-        if let Some(seconds) = problem.retry_after_seconds {
-            headers.push(("retry-after", seconds.to_string()));
-        }
+        self.push_limits(&mut headers, problem);
         let quota = problem.quota.as_ref();
-        let told = quota.filter(|_| self.rate_limit_headers);
-        if let Some(RateLimit { policy, state }) = fields::rate_limit(told.map(|quota| quota.state))
-        {
-            headers.push((fields::RATE_LIMIT_POLICY, policy));
-            headers.push((fields::RATE_LIMIT, state));
-        }
         let body = Body {
             problem_type: format!("{TYPE_PREFIX}{}", problem.code.as_str()),
             title: problem.code.title(),
@@ -182,13 +102,40 @@ impl Responses {
             limit: quota.map(|quota| quota.state.limit.to_string()),
             used: quota.map(|quota| quota.used().to_string()),
             resets_at: quota.map(|quota| rfc3339(quota.resets_at_ms)),
-            upgrade_url: quota.and(self.upgrade_url.as_deref()),
+            upgrade_url: problem.limit().and(self.upgrade_url.as_deref()),
         };
         Answer {
             status,
+            grpc_status: problem.code.grpc_status(),
             headers,
             // Strings and a number always serialise.
             body: serde_json::to_vec(&body).unwrap_or_default(),
+        }
+    }
+
+    /// The same for a gRPC request: a response of trailers alone, whose message takes the place of the body.
+    #[must_use]
+    pub fn grpc_answer(&self, problem: &Problem<'_>) -> Answer {
+        let mut headers = Vec::new();
+        self.push_limits(&mut headers, problem);
+        let message = format!("{}: {}", problem.code.as_str(), problem.detail);
+        Answer {
+            status: 200,
+            grpc_status: problem.code.grpc_status(),
+            headers,
+            body: message.into_bytes(),
+        }
+    }
+
+    /// When to try again, and the limit that refused.
+    fn push_limits(&self, headers: &mut Vec<(&'static str, String)>, problem: &Problem<'_>) {
+        if let Some(seconds) = problem.retry_after_seconds {
+            headers.push(("retry-after", seconds.to_string()));
+        }
+        let told = problem.limit().filter(|_| self.rate_limit_headers);
+        if let Some(RateLimit { policy, state }) = fields::rate_limit(told) {
+            headers.push((fields::RATE_LIMIT_POLICY, policy));
+            headers.push((fields::RATE_LIMIT, state));
         }
     }
 }
@@ -198,9 +145,11 @@ impl Responses {
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
+    /// The status for a client that speaks gRPC.
+    pub grpc_status: GrpcStatus,
     /// Names in lower case, and values.
     pub headers: Vec<(&'static str, String)>,
-    /// A JSON document.
+    /// A JSON document, or for gRPC a message.
     pub body: Vec<u8>,
 }
 
@@ -212,6 +161,7 @@ pub struct Problem<'a> {
     instance: Option<Cow<'a, str>>,
     request_id: Option<&'a str>,
     quota: Option<Quota<'a>>,
+    rate: Option<MeterState<'a>>,
     retry_after_seconds: Option<u64>,
 }
 
@@ -243,8 +193,12 @@ impl<'a> Problem<'a> {
             instance: None,
             request_id: None,
             quota: None,
-            retry_after_seconds: matches!(code, Code::QuotaExceeded | Code::StoreUnavailable)
-                .then_some(1),
+            rate: None,
+            retry_after_seconds: matches!(
+                code,
+                Code::QuotaExceeded | Code::RateLimited | Code::StoreUnavailable
+            )
+            .then_some(1),
         }
     }
 
@@ -290,6 +244,25 @@ impl<'a> Problem<'a> {
         }
     }
 
+    /// A rate limit that leaves nothing for now: what it gives in which time, and when there is more.
+    #[must_use]
+    pub fn rate_limited(rate: MeterState<'a>) -> Self {
+        let MeterState {
+            meter,
+            limit,
+            window_seconds,
+            ..
+        } = rate;
+        Self {
+            detail: Cow::Owned(format!(
+                "The plan gives {limit} \"{meter}\" in {window_seconds} s, and they are used up for now."
+            )),
+            rate: Some(rate),
+            ..Self::new(Code::RateLimited)
+        }
+        .retry_after(rate.resets_in_seconds)
+    }
+
     /// With the request's path, without its query, as the instance; anything else (`*`, a whole URL)
     /// is left out, since it may hold credentials.
     #[must_use]
@@ -323,6 +296,11 @@ impl<'a> Problem<'a> {
         }
     }
 
+    /// The limit that refused the request, if one did.
+    fn limit(&self) -> Option<MeterState<'a>> {
+        self.quota.map(|quota| quota.state).or(self.rate)
+    }
+
     /// Why the request is refused.
     #[must_use]
     pub const fn code(&self) -> Code {
@@ -353,44 +331,6 @@ struct Body<'a> {
     resets_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     upgrade_url: Option<&'a str>,
-}
-
-/// First and last instant that RFC 3339 can write, in unix milliseconds.
-const RFC3339_MS: (i64, i64) = (-62_167_219_200_000, 253_402_300_799_999);
-
-/// An instant of unix milliseconds as RFC 3339 in UTC, clamped to the years 0000 to 9999.
-fn rfc3339(unix_ms: i64) -> String {
-    let unix_ms = unix_ms.clamp(RFC3339_MS.0, RFC3339_MS.1);
-    let (days, ms) = (
-        unix_ms.div_euclid(86_400_000),
-        unix_ms.rem_euclid(86_400_000),
-    );
-    let (year, month, day) = civil_from_days(days);
-    let seconds = ms / 1_000;
-    let (hour, minute, second) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
-    let fraction = match ms % 1_000 {
-        0 => String::new(),
-        fraction => format!(".{fraction:03}"),
-    };
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z")
-}
-
-/// Year, month and day of a day counted from 1970-01-01, in the proleptic Gregorian calendar.
-///
-/// Years are taken from March, so that the leap day comes last and months have lengths of
-/// 31, 30, 31, 30, 31 in a cycle of 153 days (Howard Hinnant, "chrono-compatible low-level date algorithms").
-fn civil_from_days(days: i64) -> (i64, i64, i64) {
-    let from_march_0000 = days + 719_468;
-    let era = from_march_0000.div_euclid(146_097);
-    let day_of_era = from_march_0000.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = (month_from_march + 2) % 12 + 1;
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    (year, month, day)
 }
 
 #[cfg(test)]

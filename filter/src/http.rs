@@ -8,9 +8,11 @@ use proxy_wasm::types::Action;
 use tollgate_engine::admission::{Ending, Head, RequestId, Rest, Settled, Ticket};
 use tollgate_engine::cost::{BodyUse, METERS};
 use tollgate_engine::fields::{RATE_LIMIT, RATE_LIMIT_POLICY};
+use tollgate_engine::grpc::{self, GrpcStatus};
 use tollgate_engine::limits::SCAN_PIECE_MAX_BYTES;
 
 use crate::host::{self, Headers, Map};
+use crate::log;
 use crate::shared::Shared;
 use crate::tail::{Come, Tail};
 use crate::verdict::{self, Carried};
@@ -34,6 +36,8 @@ enum Stage {
     Upstream(Option<Ticket>),
     /// Its response streams by and tells what it costs.
     Answered(Ticket, Tail),
+    /// Its response is gRPC, whose status comes last.
+    Streaming(Ticket, Tail),
     /// What it told is on its way to Redis, and its end waits for that.
     Held,
 }
@@ -65,11 +69,19 @@ impl Http {
         let now = self.shared.clock.latest();
         let mut limits = self.shared.limits.borrow_mut();
         let (settled, has_limits) = self.shared.with_worker(|worker| {
-            let settled = worker.respond(ticket, found.ending, response.iter(), rest, now);
+            let settled = if found.is_grpc {
+                worker.respond_grpc(ticket, response.iter(), rest);
+                Settled::Begun
+            } else {
+                worker.respond(ticket, found.ending, response.iter(), rest, now)
+            };
             let has_limits = self.shared.policy.responses.rate_limit_headers
                 && limits.write(worker.meter_states(ticket, now));
             (settled, has_limits)
         });
+        if settled == Settled::Whole {
+            log::note_units(&self.shared, ticket, found.ending);
+        }
         if !has_limits {
             return settled;
         }
@@ -84,13 +96,30 @@ impl Http {
         settled
     }
 
-    /// Settles a response that has told all it will; whether its end may pass.
-    fn end(&mut self) -> Action {
-        let Stage::Answered(ticket, _) = mem::replace(&mut self.stage, Stage::Idle) else {
-            return Action::Continue;
+    /// Settles a response that has told all it will, the last of it being this status if it is gRPC; whether its end
+    /// may pass.
+    fn end(&mut self, status: GrpcStatus) -> Action {
+        let ticket = match mem::replace(&mut self.stage, Stage::Idle) {
+            Stage::Answered(ticket, _) => {
+                self.finish(&ticket);
+                ticket
+            }
+            Stage::Streaming(ticket, _) => {
+                self.finish_grpc(&ticket, status);
+                ticket
+            }
+            Stage::Idle | Stage::Waiting | Stage::Upstream(_) | Stage::Held => {
+                return Action::Continue;
+            }
         };
-        self.finish(&ticket);
         self.hold(&ticket)
+    }
+
+    fn finish_grpc(&self, ticket: &Ticket, status: GrpcStatus) {
+        let now = self.shared.clock.read();
+        self.shared
+            .with_worker(|worker| worker.finish_grpc(ticket, status, now));
+        log::note_units(&self.shared, ticket, Ending::Grpc(status));
     }
 
     /// Has what follows wait until Redis has counted what the response told, where a rule wants that.
@@ -122,6 +151,7 @@ impl Http {
         let now = self.shared.clock.read();
         self.shared
             .with_worker(|worker| worker.finish(ticket, Ending::Died, now));
+        log::note_units(&self.shared, ticket, Ending::Died);
     }
 }
 
@@ -157,6 +187,10 @@ impl Context for Http {
             }
             Stage::Upstream(ticket) => ticket,
             Stage::Answered(ticket, _) => Some(ticket),
+            Stage::Streaming(ticket, _) => {
+                self.finish_grpc(&ticket, GrpcStatus::CANCELLED);
+                None
+            }
             Stage::Waiting => self.stop_waiting(),
         };
         if let Some(ticket) = ticket {
@@ -197,7 +231,9 @@ impl HttpContext for Http {
     fn on_http_response_headers(&mut self, _: usize, is_end: bool) -> Action {
         let ticket = match mem::replace(&mut self.stage, Stage::Idle) {
             // Our own answer.
-            Stage::Idle | Stage::Answered(..) | Stage::Held => return Action::Continue,
+            Stage::Idle | Stage::Answered(..) | Stage::Streaming(..) | Stage::Held => {
+                return Action::Continue;
+            }
             Stage::Upstream(ticket) => ticket,
             Stage::Waiting => self.stop_waiting(),
         };
@@ -212,7 +248,14 @@ impl HttpContext for Http {
                 Settled::Whole => return self.hold(&ticket),
                 Settled::Begun => {
                     let tail = Tail::of(&ticket, &response);
-                    self.stage = Stage::Answered(ticket, tail);
+                    if !found.is_grpc {
+                        self.stage = Stage::Answered(ticket, tail);
+                        return Action::Continue;
+                    }
+                    self.stage = Stage::Streaming(ticket, tail);
+                    if is_end {
+                        return self.end(found.grpc_status());
+                    }
                 }
             }
         }
@@ -223,30 +266,33 @@ impl HttpContext for Http {
         let come = match &mut self.stage {
             Stage::Idle | Stage::Waiting | Stage::Upstream(_) => return Action::Continue,
             Stage::Held => return self.pass_held(),
-            Stage::Answered(ticket, tail) => {
+            Stage::Answered(ticket, tail) | Stage::Streaming(ticket, tail) => {
                 show_body(ticket, size);
                 tail.pass(size, rest_of(is_end))
             }
         };
         match come {
             Come::Some => Action::Continue,
-            Come::All => self.end(),
+            Come::All => self.end(GrpcStatus::UNKNOWN),
         }
     }
 
     fn on_http_response_trailers(&mut self, _: usize) -> Action {
-        match &mut self.stage {
+        let action = match &mut self.stage {
             Stage::Idle | Stage::Waiting | Stage::Upstream(_) => Action::Continue,
             Stage::Held => self.pass_held(),
-            Stage::Answered(ticket, tail) => {
+            Stage::Answered(ticket, tail) | Stage::Streaming(ticket, tail) => {
+                let trailers = host::headers(Map::ResponseTrailers).unwrap_or_default();
                 if let Some(reading) = ticket.reading() {
-                    let trailers = host::headers(Map::ResponseTrailers).unwrap_or_default();
                     reading.read_trailers(trailers.iter());
                 }
                 tail.pass_trailers();
-                self.end()
+                self.end(grpc_status(&trailers))
             }
-        }
+        };
+        // Whatever the rule; one that is not there is no mistake.
+        let _ = host::remove_header(Map::ResponseTrailers, METERS.as_bytes());
+        action
     }
 }
 
@@ -258,6 +304,10 @@ const fn rest_of(is_end: bool) -> Rest {
 /// What a response has of the headers that matter here.
 struct Found {
     ending: Ending,
+    /// That it is gRPC.
+    is_grpc: bool,
+    /// The status of a response that has no more than headers.
+    grpc_status: Option<GrpcStatus>,
     /// The upstream's word on the cost.
     meters: bool,
     /// The upstream's own word on limits.
@@ -268,6 +318,8 @@ impl Found {
     fn among(response: &Headers) -> Self {
         let mut found = Self {
             ending: Ending::Died,
+            is_grpc: false,
+            grpc_status: None,
             meters: false,
             limits: false,
         };
@@ -277,12 +329,30 @@ impl Found {
                     .ok()
                     .and_then(|text| text.parse().ok());
                 found.ending = status.map_or(Ending::Died, Ending::Status);
+            } else if name == b"content-type" {
+                found.is_grpc = grpc::is_content_type(value);
+            } else if name == grpc::STATUS.as_bytes() {
+                found.grpc_status = Some(GrpcStatus::read(value));
             } else if name == METERS.as_bytes() {
                 found.meters = true;
             } else if name == RATE_LIMIT.as_bytes() || name == RATE_LIMIT_POLICY.as_bytes() {
                 found.limits = true;
             }
         }
+        // Anything else is an answer of something before the service.
+        found.is_grpc &= found.ending == Ending::Status(200);
         found
     }
+
+    fn grpc_status(&self) -> GrpcStatus {
+        self.grpc_status.unwrap_or(GrpcStatus::UNKNOWN)
+    }
+}
+
+/// The status among trailers.
+fn grpc_status(trailers: &Headers) -> GrpcStatus {
+    let status = trailers
+        .iter()
+        .find(|(name, _)| *name == grpc::STATUS.as_bytes());
+    status.map_or(GrpcStatus::UNKNOWN, |(_, value)| GrpcStatus::read(value))
 }

@@ -8,6 +8,7 @@
 )]
 mod host;
 mod http;
+mod log;
 mod metrics;
 mod report;
 mod root;

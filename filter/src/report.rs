@@ -22,6 +22,7 @@ pub struct Report {
     lookups: Counter,
     batches: Counter,
     grants: Counter,
+    returns: Counter,
     gaps: Counter,
     batches_lost: Counter,
     bad_documents: Counter,
@@ -31,6 +32,8 @@ pub struct Report {
     keys: Gauge,
     chains: Gauge,
     stores_away: Gauge,
+    held_milli: Gauge,
+    unsent_milli: Gauge,
     batch_size: Histogram,
     settle_lag_ms: Histogram,
     clock_skew_ms: Histogram,
@@ -82,6 +85,7 @@ impl Report {
             lookups: Counter::define("tollgate.key_lookups"),
             batches: Counter::define("tollgate.batches"),
             grants: Counter::define("tollgate.grants"),
+            returns: Counter::define("tollgate.returns"),
             gaps: Counter::define("tollgate.gaps"),
             batches_lost: Counter::define("tollgate.batches_lost"),
             bad_documents: Counter::define("tollgate.bad_documents"),
@@ -91,6 +95,8 @@ impl Report {
             keys: Gauge::define("tollgate.cached_keys"),
             chains: Gauge::define("tollgate.cached_chains"),
             stores_away: Gauge::define("tollgate.stores_away"),
+            held_milli: Gauge::define("tollgate.held_milli_units"),
+            unsent_milli: Gauge::define("tollgate.unsent_milli_units"),
             batch_size: Histogram::define("tollgate.batches_per_call"),
             settle_lag_ms: Histogram::define("tollgate.settle_lag_ms"),
             clock_skew_ms: Histogram::define("tollgate.clock_skew_ms"),
@@ -123,6 +129,9 @@ impl Report {
         self.keys.set(keys as u64);
         self.chains.set(chains as u64);
         self.stores_away.set(u64::from(!is_up));
+        let totals = shared.with_worker(|worker| worker.totals());
+        self.held_milli.set(totals.held);
+        self.unsent_milli.set(totals.unsent);
         // A worker without traffic has neither.
         if stats.calls_ok > 0 {
             self.settle_lag_ms.record(lag_ms);
@@ -165,6 +174,7 @@ impl Report {
             (self.lookups, stats.lookups, told.lookups),
             (self.batches, stats.batches, told.batches),
             (self.grants, stats.grants, told.grants),
+            (self.returns, stats.returns, told.returns),
             (self.gaps, stats.gaps, told.gaps),
             (self.batches_lost, stats.batches_lost, told.batches_lost),
             (self.bad_documents, stats.bad_documents, told.bad_documents),

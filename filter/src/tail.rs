@@ -8,6 +8,7 @@
 use std::mem;
 
 use tollgate_engine::admission::{Rest, Ticket};
+use tollgate_engine::grpc::GrpcStatus;
 
 use crate::host::{self, Headers, LocalResponse, LogLevel};
 
@@ -115,6 +116,7 @@ fn give_up(reason: &str) {
     host::log(LogLevel::Error, reason);
     let broken_off = host::send_local_response(&LocalResponse {
         status: 502,
+        grpc_status: GrpcStatus::UNKNOWN.number(),
         details: "tollgate_response_not_held",
         headers: &[],
         body: &[],

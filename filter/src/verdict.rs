@@ -1,10 +1,12 @@
 //! Carries out verdicts: headers for the upstream, refusals for the client.
 
 use tollgate_engine::admission::{Ending, Refusal, Ticket, Verdict};
+use tollgate_engine::grpc;
 use tollgate_engine::policy::Policy;
 use tollgate_engine::problem::Code;
 
 use crate::host::{self, LocalResponse, LogLevel, Map, Pair, Refused};
+use crate::log;
 use crate::shared::Shared;
 
 /// What has become of a request.
@@ -21,6 +23,7 @@ pub enum Carried {
 /// Carries out a verdict for the request that host calls are made for.
 pub fn carry_out(shared: &Shared, verdict: Verdict, headers: &[Pair<'_>]) -> Carried {
     let policy = &shared.policy;
+    log::note_decision(shared, &verdict, headers);
     let (forwarded, ticket) = match verdict {
         Verdict::Wait => return Carried::Waits,
         Verdict::Refuse(refusal) => {
@@ -29,10 +32,9 @@ pub fn carry_out(shared: &Shared, verdict: Verdict, headers: &[Pair<'_>]) -> Car
         }
         // Whoever sends a key where none is asked for sends it to us all the same.
         Verdict::Pass
-            if policy
+            if !policy
                 .credential(headers, path(headers))
-                .and_then(|text| policy.identify(text))
-                .is_err() =>
+                .is_ok_and(|text| policy.is_own_key(text)) =>
         {
             (drop_ours(headers), None)
         }
@@ -137,7 +139,13 @@ fn refuse(policy: &Policy, refusal: &Refusal, headers: &[Pair<'_>]) {
     {
         problem = problem.of_request(id);
     }
-    let answer = policy.responses.answer(&problem);
+    // Envoy makes trailers of the answer for the same requests, and a message of the body.
+    let is_grpc = grpc::is_content_type(value(headers, "content-type"));
+    let answer = if is_grpc {
+        policy.responses.grpc_answer(&problem)
+    } else {
+        policy.responses.answer(&problem)
+    };
     let headers: Vec<(&str, &str)> = answer
         .headers
         .iter()
@@ -145,6 +153,7 @@ fn refuse(policy: &Policy, refusal: &Refusal, headers: &[Pair<'_>]) {
         .collect();
     let sent = host::send_local_response(&LocalResponse {
         status: answer.status,
+        grpc_status: answer.grpc_status.number(),
         details: &format!("tollgate_{}", problem.code().as_str()),
         headers: &headers,
         body: &answer.body,

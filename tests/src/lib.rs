@@ -4,6 +4,7 @@ pub mod browser;
 pub mod clock;
 pub mod control_plane;
 pub mod envoy;
+pub mod grpc;
 pub mod http;
 pub mod model;
 pub mod namespace;

@@ -4,7 +4,7 @@
 
 use tollgate_engine::api_key::KeyHash;
 use tollgate_engine::contract::call::{
-    self, BatchHeader, Entry, LostLeases, Order, Subject, Writer,
+    self, BatchHeader, Entry, LostLeases, Order, RateAsk, Subject, Writer,
 };
 use tollgate_engine::contract::{KeyDocument, Names, Script};
 use tollgate_engine::resp::{Replies, Reply};
@@ -108,6 +108,14 @@ fn worker_call(names: &Names, hash: &KeyHash) -> Vec<u8> {
         chain: "sub_1",
     };
     writer.settle(&mut bytes, &chain, &header(2), [consumed]);
+    let ask = RateAsk {
+        held: 0,
+        least: 1,
+        need: 1,
+        want: 0,
+    };
+    writer.rate(&mut bytes, &chain, ("worker", 1), "requests", ask);
+    writer.key(&mut bytes, tag, hash);
     bytes
 }
 
@@ -120,7 +128,7 @@ fn the_filters_user_can_do_its_part_and_nothing_else() {
     assert!(opened.iter().all(|outcome| outcome == "ok"), "{opened:?}");
 
     let called = outcomes(&redis, FILTER, &[worker_call(&names, &hash)]);
-    assert_eq!(called, ["ok", "ok", "ok"]);
+    assert_eq!(called, ["ok", "ok", "ok", "ok", "ok"]);
 
     let tag = "Ab3z".parse().unwrap();
     let (key, access) = (names.key(tag, &hash), names.access(tag, "sub_1"));

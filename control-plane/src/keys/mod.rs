@@ -1,5 +1,6 @@
 //! API keys: what a customer's requests carry. Only the SHA-256 of a key is kept.
 
+mod import;
 pub mod routes;
 mod store;
 
@@ -47,10 +48,12 @@ pub struct ApiKey {
     pub subject: Option<String>,
     /// Whether it is metered but never refused for quota or payment.
     pub bypass: bool,
-    /// What it begins with.
-    pub prefix: String,
-    /// What it ends with.
-    pub last_characters: String,
+    /// Whether it is not of our own making: an API had it before.
+    pub imported: bool,
+    /// What it begins with; not known of an imported one.
+    pub prefix: Option<String>,
+    /// What it ends with; not known of an imported one.
+    pub last_characters: Option<String>,
     /// When it was made.
     pub created_at: BusinessInstant,
     /// From when it is refused as expired.
@@ -70,7 +73,7 @@ impl ApiKey {
 pub struct StoredKey {
     /// The key.
     pub key: ApiKey,
-    /// The tag of its chain, which is its own.
+    /// The tag of its chain.
     pub tag: Tag,
     /// What it is looked up by.
     pub hash: KeyHash,
@@ -159,7 +162,10 @@ impl Document for ApiKeyDocument {}
 
 impl ApiKeyDocument {
     fn check(self, now: BusinessInstant, mistakes: &mut Mistakes) -> Option<Self> {
-        let root = Place::root();
+        self.check_at(&Place::root(), now, mistakes)
+    }
+
+    fn check_at(self, root: &Place, now: BusinessInstant, mistakes: &mut Mistakes) -> Option<Self> {
         let long = |name: &String| name.chars().count() > NAME_MAX_CHARACTERS;
         if self
             .name
@@ -192,8 +198,9 @@ impl ApiKeyDocument {
             name: self.name,
             subject: self.subject,
             bypass: self.bypass,
-            prefix,
-            last_characters: secret.last_characters(),
+            imported: false,
+            prefix: Some(prefix),
+            last_characters: Some(secret.last_characters()),
             created_at: clock.business_now(),
             expires_at: self.expires_at,
             revoked_at: None,

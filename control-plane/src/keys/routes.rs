@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, State};
 
+use super::import::{self, ImportDocument, ImportedKeys};
 use super::{ApiKey, ApiKeyDocument, IssuedApiKey, RollDocument, issue, store};
 use crate::app::App;
 use crate::database::Connection;
@@ -39,6 +40,26 @@ pub async fn create_key(
     let (issued, word) = issue(&app, &mut call.tx, chain, document).await?;
     let answer = call.created_with_secret(&issued).await?;
     publisher::written(&app, word).await;
+    Ok(answer)
+}
+
+/// Imports API keys that requests carry already, by their SHA-256: all of them or none.
+///
+/// A key that its subscription has already stays as it is, so that an import that broke off can be
+/// sent again. The gateways look such keys up with `auth.foreignKeys`.
+#[utoipa::path(post, path = "/v1/keys/import", tag = "keys", request_body = ImportDocument,
+    responses((status = 201, description = "The keys.", body = ImportedKeys)))]
+pub async fn import_keys(
+    State(app): State<App>,
+    Post(document, mut call): Post<ImportDocument>,
+) -> Result<Answer> {
+    let now = app.clock.business_now();
+    let keys = document.check(|document, mistakes| document.check(now, mistakes))?;
+    let (imported, word) = import::import(&app, &mut call.tx, keys).await?;
+    let answer = call.created(&imported).await?;
+    if let Some(word) = word {
+        publisher::written(&app, word).await;
+    }
     Ok(answer)
 }
 

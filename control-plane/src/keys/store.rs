@@ -19,6 +19,7 @@ struct Row {
     name: Option<String>,
     subject: Option<String>,
     bypass: i64,
+    imported: i64,
     last_characters: String,
     version: i64,
     created_at_ms: i64,
@@ -34,8 +35,9 @@ impl Row {
             name: self.name,
             subject: self.subject,
             bypass: self.bypass != 0,
-            prefix: prefix(environment, &self.tag),
-            last_characters: self.last_characters,
+            imported: self.imported != 0,
+            prefix: (self.imported == 0).then(|| prefix(environment, &self.tag)),
+            last_characters: (self.imported == 0).then_some(self.last_characters),
             created_at: BusinessInstant::from_unix_ms(self.created_at_ms),
             expires_at: self.expires_at_ms.map(BusinessInstant::from_unix_ms),
             revoked_at: self.revoked_at_ms.map(BusinessInstant::from_unix_ms),
@@ -56,8 +58,8 @@ pub(super) async fn insert(
 ) -> Result<()> {
     sqlx::query(
         "INSERT INTO api_keys (id, chain_id, hash, name, subject, bypass, last_characters, version,
-             created_at_ms, expires_at_ms)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, 1, $8, $9)",
+             created_at_ms, expires_at_ms, imported)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, 1, $8, $9, $10)",
     )
     .bind(key.id.to_string())
     .bind(key.chain.to_string())
@@ -65,9 +67,10 @@ pub(super) async fn insert(
     .bind(&key.name)
     .bind(&key.subject)
     .bind(i64::from(key.bypass))
-    .bind(&key.last_characters)
+    .bind(key.last_characters.as_deref().unwrap_or_default())
     .bind(key.created_at.unix_ms())
     .bind(key.expires_at.map(BusinessInstant::unix_ms))
+    .bind(i64::from(key.imported))
     .execute(connection)
     .await?;
     Ok(())
@@ -104,6 +107,23 @@ pub async fn find(
     .fetch_optional(connection)
     .await?;
     row.map(|row| row.stored(environment)).transpose()
+}
+
+/// The key with this hash.
+pub(super) async fn find_by_hash(
+    connection: &mut Connection,
+    hash: &KeyHash,
+    environment: Environment,
+) -> Result<Option<ApiKey>> {
+    let row: Option<Row> = sqlx::query_as(
+        "SELECT api_keys.*, chains.tag FROM api_keys JOIN chains ON chains.id = api_keys.chain_id
+         WHERE api_keys.hash = $1",
+    )
+    .bind(hash.to_string())
+    .fetch_optional(connection)
+    .await?;
+    let stored = row.map(|row| row.stored(environment)).transpose()?;
+    Ok(stored.map(|stored| stored.key))
 }
 
 /// Keys after `after`, in the order of their ids; the empty text is before all.

@@ -93,7 +93,9 @@ fn metered(term: Term<'_>) -> impl Iterator<Item = (&Slug, Period)> {
     term.entitlements()
         .filter_map(|(feature, entitlement)| match entitlement {
             Entitlement::Metered { usage_period, .. } => Some((feature, *usage_period)),
-            Entitlement::Boolean | Entitlement::Static { .. } => None,
+            Entitlement::Boolean | Entitlement::RateLimit { .. } | Entitlement::Static { .. } => {
+                None
+            }
         })
 }
 
@@ -128,6 +130,15 @@ fn contract_term(term: Term<'_>, now: BusinessInstant) -> contract::Term {
                 }
             }
             Entitlement::Boolean => contract::Entitlement::Boolean,
+            Entitlement::RateLimit {
+                units,
+                per_ms,
+                burst,
+            } => contract::Entitlement::RateLimit {
+                units: *units,
+                per_ms: *per_ms,
+                burst: *burst,
+            },
             Entitlement::Static { config } => contract::Entitlement::Static {
                 config: config.clone(),
             },

@@ -276,7 +276,7 @@ impl Edge {
     #[must_use]
     pub fn publish_key(&self, stored: &StoredKey) -> Cmd {
         let document = key_document(&stored.key, stored.tag);
-        let key = self.names.key(stored.tag, &stored.hash);
+        let key = self.names.key(stored.place(), &stored.hash);
         let id = stored.hash.to_string();
         self.publish(&key, "k", &id, stored.version, document.fields())
     }

@@ -217,7 +217,7 @@ both_databases! {
                     {"type": "flat_fee", "key": "other", "featureKey": "chat",
                      "price": {"type": "unit", "amount": "9.99"}},
                     {"type": "flat_fee", "key": "calls", "featureKey": "calls",
-                     "entitlementTemplate": {"type": "rate_limit", "units": 1}},
+                     "entitlementTemplate": {"type": "daily", "rows": 1}},
                     {"type": "flat_fee", "featureKey": "calls", "entitlementTemplate":
                         {"type": "metered", "issueAfterReset": "1.0001", "overageLimit": "-1",
                          "isSoftLimit": true, "preserveOverageAtReset": true, "config": 1}},
@@ -236,7 +236,7 @@ both_databases! {
         let mistakes = world.post(PATH, &document).await.mistakes();
         let expected = [
             ("unknown_field", cards("[0].coupons")),
-            ("unknown_field", template("[3]~.units")),
+            ("unknown_field", template("[3]~.rows")),
             ("unknown_field", "$.settlement".to_owned()),
             ("invalid_key", "$.key".to_owned()),
             ("resource_name_empty", "$.name".to_owned()),

@@ -7,7 +7,8 @@ use super::{Call, CallFailure, Now, Part, RequestId, Verdict, Worker};
 use crate::api_key::KeyHash;
 use crate::contract::KeyDocument;
 use crate::contract::answer::{
-    AnswerError, Change, ChangedDocument, Entered, Outcome, Receipt, Settled, Store,
+    AnswerError, Change, ChangedDocument, Entered, KeyAnswer, Outcome, RateAnswer, Receipt,
+    Settled, Store,
 };
 use crate::lease::{Batch, Chain, Settlement};
 use crate::resp::Replies;
@@ -30,6 +31,9 @@ enum Trouble {
     /// Redis has forgotten the scripts; the same call with them is next.
     ScriptsMissing,
 }
+
+/// The store is not, or not yet again, filled.
+const UNREADY: Trouble = Trouble::Failed(CallFailure::Unready);
 
 impl From<AnswerError> for Trouble {
     fn from(error: AnswerError) -> Self {
@@ -96,6 +100,21 @@ impl Worker {
                     self.take_batch(*chain, *number, &Settled::read(&reply)?, now)?;
                 }
                 Part::Lookup(hash) => self.take_lookup(*hash, &Settled::read(&reply)?, now)?,
+                Part::Key(hash) => {
+                    let answer = KeyAnswer::read(&reply)?.ok_or(UNREADY)?;
+                    self.take_key(*hash, answer, now);
+                }
+                Part::Rate(chain, feature) => {
+                    let answer = RateAnswer::read(&reply)?.ok_or(UNREADY)?;
+                    let times = (call.sent_ms, now.monotonic_ms);
+                    self.take_rate(Some(*chain), feature, answer, times);
+                }
+                Part::FirstRate(hash, feature) => {
+                    let answer = RateAnswer::read(&reply)?.ok_or(UNREADY)?;
+                    let times = (call.sent_ms, now.monotonic_ms);
+                    let chain = self.keys.find(hash);
+                    self.take_rate(chain, feature, answer, times);
+                }
             }
         }
         self.load_scripts = false;
@@ -160,6 +179,7 @@ impl Worker {
             ChangedDocument::Key(hash) => {
                 if let Ok(hash) = hash.parse() {
                     self.keys.remove(&hash);
+                    self.lookups.distrust(Some(&hash));
                 }
             }
         }
@@ -168,6 +188,7 @@ impl Worker {
     /// Trusts nothing it remembers of documents; leases and unsettled usage stay.
     fn empty_cache(&mut self) {
         self.keys.clear();
+        self.lookups.distrust(None);
         for chain in self.chains.iter_mut() {
             chain.distrust();
         }
@@ -225,9 +246,12 @@ impl Worker {
             self.keys.remember_unknown(hash, now.monotonic_ms);
             return Ok(());
         };
-        let document = receipt
-            .key_document
-            .and_then(|document| serde_json::from_slice::<KeyDocument>(document).ok());
+        let document = match lookup.key {
+            Some(document) => Some(document),
+            None => receipt
+                .key_document
+                .and_then(|document| serde_json::from_slice(document).ok()),
+        };
         let Some(document) = document else {
             self.stats.bad_documents += 1;
             return Ok(());
@@ -237,18 +261,24 @@ impl Worker {
             Some(known) => known,
             None => self.meet_chain(&document, receipt, lookup.batch, now),
         };
-        self.keys.insert(
-            hash,
-            KnownKey {
-                id: document.id.as_str().into(),
-                document: Rc::new(document),
-                chain,
-                offline: Offline::default(),
-                standing: None,
-                identity: None,
-            },
-        );
+        if lookup.is_stale {
+            self.lookups.begin_again(hash, lookup.tag);
+        } else {
+            self.remember_key(hash, document, chain);
+        }
         Ok(())
+    }
+
+    pub(super) fn remember_key(&mut self, hash: KeyHash, document: KeyDocument, chain: ChainRef) {
+        let known = KnownKey {
+            id: document.id.as_str().into(),
+            document: Rc::new(document),
+            chain,
+            offline: Offline::default(),
+            standing: None,
+            identity: None,
+        };
+        self.keys.insert(hash, known);
     }
 
     /// Takes a chain up that this worker does not remember; Redis may.

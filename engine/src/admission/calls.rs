@@ -1,7 +1,7 @@
 //! What goes into the worker's next call to Redis.
 
 use super::cache::ChainRef;
-use super::{Call, Lack, Now, Part, Worker};
+use super::{Call, Lack, Now, Part, Worker, rates};
 use crate::contract::Script;
 use crate::contract::call::{self, BatchHeader, Order, Subject};
 use crate::lease::{Claim, Need};
@@ -58,6 +58,7 @@ impl Worker {
         let mut parts = Vec::new();
         self.begin(&mut bytes, &mut parts);
         self.add_batches(&mut bytes, &mut parts, now_ms);
+        self.add_rates(&mut bytes, &mut parts, now_ms);
         self.add_lookups(&mut bytes, &mut parts, now_ms);
         self.call = Some(Call {
             sent_ms: now_ms,
@@ -68,6 +69,7 @@ impl Worker {
 
     fn has_something_to_ask(&mut self, now_ms: u64) -> bool {
         !self.lookups.is_empty()
+            || !self.rates_ahead.is_empty()
             || self.link.reading_due(now_ms)
             || self.link.probe_due(now_ms)
             || self.chains.is_any_due(now_ms, &self.rules)
@@ -80,7 +82,7 @@ impl Worker {
     /// Whether what a request lacks is to be asked for now; units that were refused are asked for again later.
     fn asks(&self, lack: &Lack, now_ms: u64) -> bool {
         match lack {
-            Lack::Reading | Lack::Document(_) => true,
+            Lack::Reading | Lack::Document(_) | Lack::Rates(..) => true,
             // It is among the look-ups.
             Lack::Key => false,
             Lack::Claim(claiming) => self.asks_claim(claiming, now_ms),
@@ -97,7 +99,10 @@ impl Worker {
             parts.push(Part::Authenticate);
         }
         if self.load_scripts {
-            for script in [Script::Enter, Script::Settle] {
+            let rate = rates::are_used(&self.policy).then_some(Script::Rate);
+            let key = self.policy.auth.foreign_keys.then_some(Script::Key);
+            let scripts = [Script::Enter, Script::Settle].into_iter();
+            for script in scripts.chain(rate).chain(key) {
                 call::load(bytes, script);
                 parts.push(Part::Load);
             }
@@ -139,7 +144,8 @@ impl Worker {
             let (chain, needs): (_, &[Need]) = match &waiting.lack {
                 Lack::Document(chain) => (*chain, &[]),
                 Lack::Units(chain, needs) => (*chain, needs),
-                Lack::Reading | Lack::Key | Lack::Claim(_) => continue,
+                // Claims and rates are asked for apart from batches.
+                Lack::Reading | Lack::Key | Lack::Claim(_) | Lack::Rates(..) => continue,
             };
             if !by_chain.iter().any(|(known, _)| *known == chain) {
                 by_chain.push((chain, Vec::new()));
@@ -185,6 +191,10 @@ impl Worker {
                 .settle(bytes, &subject, &header, batch.entries());
             parts.push(Part::Batch(reference, batch.number));
             self.stats.batches += 1;
+            // Not what is sent again.
+            if batch.first_sent_ms == now_ms {
+                self.stats.returns += batch.returned.len() as u64;
+            }
         }
         self.chains.unschedule(reference);
         // What is in doubt now is due again with the answer to this call, not within it.
@@ -194,22 +204,35 @@ impl Worker {
     }
 
     fn add_lookups(&mut self, bytes: &mut Vec<u8>, parts: &mut Vec<Part>, now_ms: u64) {
-        for (hash, lookup) in self.lookups.send(now_ms) {
+        let mut lookups = std::mem::take(&mut self.lookups);
+        for (hash, lookup) in lookups.send(now_ms) {
             let header = BatchHeader {
-                worker: &self.id,
+                worker: &self.id.clone(),
                 sequence: u64::from(!lookup.batch.wanted.is_empty()),
                 version: 0,
                 order: Order::Next,
             };
-            let subject = Subject::Key {
-                tag: lookup.tag,
-                hash,
+            let subject = match &lookup.key {
+                Some(document) => Subject::Chain {
+                    tag: document.tag,
+                    chain: &document.chain,
+                },
+                None if self.may_be_imported(hash, lookup.tag) => {
+                    self.add_key(bytes, parts, (hash, lookup.tag));
+                    continue;
+                }
+                None => Subject::Key {
+                    tag: lookup.tag,
+                    hash,
+                },
             };
             self.writer
                 .settle(bytes, &subject, &header, lookup.batch.entries());
             parts.push(Part::Lookup(*hash));
             self.stats.lookups += 1;
+            self.add_first_rates(bytes, parts, &subject, (hash, lookup));
         }
+        self.lookups = lookups;
     }
 }
 

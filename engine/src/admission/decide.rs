@@ -105,6 +105,7 @@ impl Worker {
                     continue;
                 }
                 Err(lack) => {
+                    waiting.is_rated |= matches!(lack, Lack::Claim(_));
                     waiting.lack = lack;
                     self.wait(waiting, demand)
                 }
@@ -168,14 +169,16 @@ impl Worker {
             now_ms: now.monotonic_ms,
             business_ms,
         };
-        let spent = spending.spend(demand, &standing.windows);
         let term = standing.term;
+        let rates = waiting.rates(demand);
+        let spent = spending.spend(demand, &standing.windows, (rates, &document.terms[term]));
         known.standing = Some(standing);
         let (spent, claimed) = match spent {
             Ok(spent) => (spent, None),
             Err(Short::Claims(costs)) => (costs.spent.clone(), Some(costs)),
             Err(Short::Refused(refusal)) => return Ok(Verdict::Refuse(refusal)),
             Err(Short::Needs(needs)) => return Err(Lack::Units(chain_ref, needs)),
+            Err(Short::Rates(needs)) => return Err(Lack::Rates(chain_ref, needs)),
         };
         let ticket = Ticket {
             rule: waiting.rule,
@@ -187,11 +190,9 @@ impl Worker {
             document,
             term,
             is_claimed: claimed.is_some(),
-            open: demand
-                .told
-                .as_ref()
-                .map(|told| Open::begin(told, waiting.hash)),
+            open: Open::begin(demand, waiting.hash),
         };
+        self.ask_ahead(chain_ref, rates, now.monotonic_ms);
         if let Some(costs) = claimed {
             return Err(Lack::Claim(Claiming::begin(*costs, ticket)));
         }

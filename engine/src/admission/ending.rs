@@ -1,11 +1,14 @@
 //! How admitted requests end, and how the worker itself does.
 
+use std::rc::Rc;
+
 use smallvec::SmallVec;
 
 use super::verdict::Open;
 use super::{Now, Ticket, Worker, seconds};
 use crate::cost::{Cost, Reading};
 use crate::fields::MeterState;
+use crate::grpc::GrpcStatus;
 use crate::lease::LeaseRules;
 use crate::units::Units;
 
@@ -14,6 +17,8 @@ use crate::units::Units;
 pub enum Ending {
     /// A response with this status.
     Status(u16),
+    /// A response of gRPC with this one.
+    Grpc(GrpcStatus),
     /// The stream died before its status.
     Died,
 }
@@ -39,7 +44,7 @@ pub enum Settled {
 
 /// What becomes of what a request holds of one meter.
 #[derive(Clone, Copy)]
-enum Outcome {
+pub(super) enum Outcome {
     Consumed,
     Released,
     Told(u64),
@@ -62,19 +67,12 @@ impl Worker {
             return Settled::Whole;
         }
         self.tally.note_metered(ticket.rule);
-        let demand = self.demand(ticket.rule);
-        let is_told: Vec<bool> = demand.map_or_else(Vec::new, |demand| {
-            demand.meters.iter().map(|cost| cost.is_told).collect()
-        });
-        self.settle(ticket, now, |place| match is_told.get(place) {
-            Some(true) => Outcome::Unchanged,
-            Some(false) | None => Outcome::Consumed,
-        });
+        self.settle_certain(ticket, now);
         let Some(open) = ticket.open.as_mut() else {
             return Settled::Whole;
         };
-        open.reading = Some(Reading::begin(&open.told, headers));
-        if rest == Rest::Follows && open.told.outlasts_headers() {
+        let reading = open.reading.insert(Reading::begin(&open.told, headers));
+        if rest == Rest::Follows && reading.outlasts_headers() {
             return Settled::Begun;
         }
         self.finish(ticket, ending, now);
@@ -99,16 +97,36 @@ impl Worker {
         self.settle(ticket, now, |_| outcome);
     }
 
-    fn is_metered(&self, ticket: &Ticket, ending: Ending) -> bool {
+    /// Settles what a metered response costs but for what it has still to tell.
+    pub(super) fn settle_certain(&mut self, ticket: &Ticket, now: Now) {
+        let told = ticket.open.as_ref().map(|open| Rc::clone(&open.told));
+        let is_told = |place| {
+            let mut meters = told.iter().flat_map(|told| &told.meters);
+            meters.any(|meter| meter.place == place)
+        };
+        self.settle(ticket, now, |place| match is_told(place) {
+            true => Outcome::Unchanged,
+            false => Outcome::Consumed,
+        });
+    }
+
+    pub(super) fn is_metered(&self, ticket: &Ticket, ending: Ending) -> bool {
         match (ending, self.demand(ticket.rule)) {
             // An upgrade is metered when it is accepted.
             (Ending::Status(101), Some(_)) => true,
             (Ending::Status(status), Some(demand)) => demand.metered_statuses.contains(status),
-            (Ending::Died | Ending::Status(_), _) => false,
+            (Ending::Grpc(status), Some(demand)) => demand.metered_grpc_statuses.contains(status),
+            (Ending::Died | Ending::Status(_) | Ending::Grpc(_), _) => false,
         }
     }
 
-    fn finish_told(&mut self, ticket: &Ticket, open: &Open, reading: &Reading, now: Now) {
+    pub(super) fn finish_told(
+        &mut self,
+        ticket: &Ticket,
+        open: &Open,
+        reading: &Reading,
+        now: Now,
+    ) {
         if !reading.is_complete() {
             self.stats.costs_untold += 1;
         }
@@ -145,7 +163,7 @@ impl Worker {
         }
     }
 
-    fn settle(&mut self, ticket: &Ticket, now: Now, outcome: impl Fn(usize) -> Outcome) {
+    pub(super) fn settle(&mut self, ticket: &Ticket, now: Now, outcome: impl Fn(usize) -> Outcome) {
         let now_ms = now.monotonic_ms;
         let Some(chain) = self.chains.get(ticket.chain) else {
             return;

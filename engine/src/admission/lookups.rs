@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::Waiting;
+use super::rates::RateNeed;
 use crate::api_key::{KeyHash, Tag};
+use crate::contract::KeyDocument;
 use crate::lease::{Batch, Wanted};
 use crate::limits::LOOKUPS_PER_CALL_MAX;
 use crate::policy::{Demand, MeteringMode};
@@ -21,6 +23,12 @@ pub(super) struct Lookup {
     pub(super) tag: Tag,
     /// What the requests that wait for it need, as the worker's first batch for a chain it does not know.
     pub(super) batch: Batch,
+    /// What they need of rate limits.
+    pub(super) rates: Vec<RateNeed>,
+    /// Of an imported key whose chain is looked up now.
+    pub(super) key: Option<KeyDocument>,
+    /// Whether that may have changed since it was read.
+    pub(super) is_stale: bool,
 }
 
 impl Lookups {
@@ -35,10 +43,14 @@ impl Lookups {
         let lookup = self.queued.entry(waiting.hash).or_insert_with(|| Lookup {
             tag: waiting.tag,
             batch: Batch::default(),
+            rates: Vec::new(),
+            key: None,
+            is_stale: false,
         });
         if mode == MeteringMode::Leased {
             add_demand(&mut lookup.batch, demand);
         }
+        lookup.add_rates(&demand.rates);
         true
     }
 
@@ -56,6 +68,42 @@ impl Lookups {
     /// Takes out a look-up that was answered.
     pub(super) fn answered(&mut self, hash: &KeyHash) -> Option<Lookup> {
         self.in_doubt.remove(hash)
+    }
+
+    /// Has the chain of an imported key looked up by the next call.
+    pub(super) fn go_on(&mut self, hash: &KeyHash, document: KeyDocument) {
+        if let Some(lookup) = self.in_doubt.remove(hash) {
+            let lookup = Lookup {
+                key: Some(document),
+                is_stale: false,
+                ..lookup
+            };
+            self.queued.insert(*hash, lookup);
+        }
+    }
+
+    /// Has an imported key's document read again, by the next call.
+    pub(super) fn begin_again(&mut self, hash: KeyHash, tag: Tag) {
+        let lookup = Lookup {
+            tag,
+            batch: Batch::default(),
+            rates: Vec::new(),
+            key: None,
+            is_stale: false,
+        };
+        self.queued.insert(hash, lookup);
+    }
+
+    /// Notes that the document of a key may have changed, or those of all.
+    pub(super) fn distrust(&mut self, changed: Option<&KeyHash>) {
+        for lookups in [&mut self.queued, &mut self.in_doubt] {
+            let changed = lookups
+                .iter_mut()
+                .filter(|(hash, _)| changed.is_none_or(|changed| *hash == changed));
+            for (_, lookup) in changed {
+                lookup.is_stale = lookup.key.is_some();
+            }
+        }
     }
 
     /// Whether there is nothing to look up.

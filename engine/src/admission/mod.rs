@@ -10,11 +10,16 @@ mod calls;
 mod decide;
 mod ending;
 mod exact;
+mod grpc;
+mod imported;
 mod link;
 mod lookups;
+mod rates;
 mod recognized;
+mod shown;
 mod spend;
 mod standing;
+mod status;
 mod tally;
 mod verdict;
 
@@ -33,11 +38,13 @@ use calls::SettleBudget;
 use exact::{Claiming, Held};
 use link::Link;
 use lookups::Lookups;
+use rates::RateNeed;
 use recognized::Recognized;
 
 pub use answers::CallResult;
 pub use ending::{Ending, Rest, Settled};
 pub use link::CallFailure;
+pub use rates::RateRefusal;
 pub use tally::{Decided, Stats, Tally};
 pub use verdict::{QuotaRefusal, Refusal, Ticket, Verdict};
 
@@ -77,6 +84,8 @@ enum Lack {
     Units(ChainRef, Vec<Need>),
     /// That its units are counted.
     Claim(Box<Claiming>),
+    /// Units of rate limits.
+    Rates(ChainRef, Vec<RateNeed>),
 }
 
 #[derive(Debug)]
@@ -87,6 +96,8 @@ struct Waiting {
     rule: usize,
     arrived_ms: u64,
     lack: Lack,
+    /// Whether it has taken what it takes of rate limits.
+    is_rated: bool,
 }
 
 /// A call under way: which reply is whose.
@@ -97,13 +108,16 @@ struct Call {
 }
 
 /// One reply to come.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Part {
     Authenticate,
     Load,
     Enter,
     Batch(ChainRef, u64),
+    Key(KeyHash),
     Lookup(KeyHash),
+    Rate(ChainRef, Rc<str>),
+    FirstRate(KeyHash, Rc<str>),
 }
 
 /// One worker's part in admission.
@@ -125,6 +139,8 @@ pub struct Worker {
     held: Vec<Held>,
     settles: SettleBudget,
     load_scripts: bool,
+    rate_number: u64,
+    rates_ahead: Vec<(ChainRef, Rc<str>)>,
     store: Option<(String, String)>,
     store_number: u32,
     position: Option<u64>,
@@ -164,6 +180,8 @@ impl Worker {
             held: Vec::new(),
             settles: SettleBudget::default(),
             load_scripts: false,
+            rate_number: 0,
+            rates_ahead: Vec::new(),
             store: None,
             store_number: 0,
             position: None,
@@ -236,6 +254,7 @@ impl Worker {
             rule: rule.index(),
             arrived_ms: now.monotonic_ms,
             lack: Lack::Reading,
+            is_rated: false,
         };
         match self.decide(&waiting, demand, self.redis(), now) {
             Ok(verdict) => {
@@ -245,6 +264,7 @@ impl Worker {
                 verdict
             }
             Err(lack) => {
+                waiting.is_rated = matches!(lack, Lack::Claim(_));
                 waiting.lack = lack;
                 self.wait(waiting, demand)
             }
@@ -285,59 +305,6 @@ impl Worker {
             return Vec::new();
         }
         self.decide_waiting(now)
-    }
-
-    /// What was done so far.
-    #[must_use]
-    pub fn stats(&self) -> Stats {
-        self.stats
-    }
-
-    /// What was decided since this was last asked.
-    pub fn take_tally(&mut self) -> Tally {
-        self.tally.take()
-    }
-
-    /// Keys and chains in memory.
-    #[must_use]
-    pub fn cached(&self) -> (usize, usize) {
-        (self.keys.len(), self.chains.len())
-    }
-
-    /// For how long the oldest consumed unit waits to be settled, ms.
-    #[must_use]
-    pub fn settle_lag_ms(&self, now: Now) -> u64 {
-        self.chains
-            .oldest_unsettled_ms()
-            .map_or(0, |since_ms| now.monotonic_ms.saturating_sub(since_ms))
-    }
-
-    /// Redis's clock less the host's as last seen, ms.
-    #[must_use]
-    pub const fn clock_skew_ms(&self) -> i64 {
-        self.skew_ms
-    }
-
-    /// How the last call that failed did so, and what Redis said.
-    #[must_use]
-    pub fn last_failure(&self) -> Option<(CallFailure, &str)> {
-        let (failure, message) = self.failure.as_ref()?;
-        Some((*failure, message))
-    }
-
-    /// Batches and look-ups in the call under way.
-    #[must_use]
-    pub fn batches_in_call(&self) -> usize {
-        let is_batch = |part: &&Part| matches!(part, Part::Batch(..) | Part::Lookup(_));
-        self.call
-            .as_ref()
-            .map_or(0, |call| call.parts.iter().filter(is_batch).count())
-    }
-
-    /// Whether Redis is taken to be there.
-    #[must_use]
-    pub const fn store_is_up(&self) -> bool {
-        self.link.is_up()
     }
 
     fn demand(&self, rule: usize) -> Option<&Demand> {

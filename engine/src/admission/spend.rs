@@ -6,10 +6,12 @@ use smallvec::SmallVec;
 
 use super::cache::KnownKey;
 use super::exact::Costs;
+use super::rates::RateNeed;
 use super::verdict::Spent;
 use super::{QuotaRefusal, Refusal, seconds};
+use crate::contract::Term;
 use crate::lease::{Chain, LeaseRules, Need, Window};
-use crate::policy::{Demand, MeterCost, MeteringMode, OnUnavailable};
+use crate::policy::{Demand, MeterCost, MeteringMode, OnUnavailable, RateCost};
 use crate::problem::Code;
 use crate::units::Units;
 
@@ -30,6 +32,7 @@ pub(super) enum Short {
     Refused(Refusal),
     Needs(Vec<Need>),
     Claims(Box<Costs>),
+    Rates(Vec<RateNeed>),
 }
 
 /// One request's spending: planned for all meters, then done for all or none.
@@ -49,15 +52,25 @@ pub(super) struct Spending<'a> {
 
 impl Spending<'_> {
     /// Spends what every meter costs, each from its window.
-    pub(super) fn spend(&mut self, demand: &Demand, windows: &[u32]) -> Result<Spent, Short> {
+    pub(super) fn spend(
+        &mut self,
+        demand: &Demand,
+        windows: &[u32],
+        (rates, term): (&[RateCost], &Term),
+    ) -> Result<Spent, Short> {
+        if !rates.is_empty() {
+            self.refuse_short_rates(rates, term)?;
+        }
         if self.mode == MeteringMode::Exact
             && self.up
             && !demand.meters.is_empty()
             && let Some(costs) = self.claim(demand, windows)?
         {
+            self.take_rates(rates, term)?;
             return Err(Short::Claims(Box::new(costs)));
         }
         let plan = self.plan(demand, windows)?;
+        self.take_rates(&demand.rates, term)?;
         Ok(self.carry_out(demand, &plan))
     }
 

@@ -35,7 +35,8 @@ impl Decided {
     }
 
     /// What a verdict decides, if anything.
-    const fn of(verdict: &Verdict) -> Option<Self> {
+    #[must_use]
+    pub const fn of(verdict: &Verdict) -> Option<Self> {
         match verdict {
             Verdict::Admit(_) => Some(Self::Admitted),
             Verdict::Pass => Some(Self::Passed),
@@ -74,6 +75,8 @@ pub struct Stats {
     pub batches: u64,
     /// Leases granted.
     pub grants: u64,
+    /// Windows whose unspent leases were given back.
+    pub returns: u64,
     /// Times Redis had lost batches that were then sent again.
     pub gaps: u64,
     /// Batches given up after too long in doubt or lost on both sides.

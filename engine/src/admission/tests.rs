@@ -2,6 +2,7 @@
 
 mod offline;
 mod pacing;
+mod rates;
 mod redis;
 mod refusals;
 mod told;

@@ -5,12 +5,13 @@ use std::rc::Rc;
 use smallvec::SmallVec;
 
 use super::cache::ChainRef;
+use super::rates::RateRefusal;
 use crate::api_key::KeyHash;
 use crate::contract::AccessDocument;
 use crate::cost::{BodyUse, Reading, Told};
 use crate::fields::MeterState;
 use crate::lease::Reservation;
-use crate::policy::PathRefused;
+use crate::policy::{Demand, PathRefused};
 use crate::problem::{Code, Problem, Quota};
 use crate::slug::Slug;
 use crate::units::Units;
@@ -43,6 +44,8 @@ pub enum Refusal {
     Feature(Slug),
     /// A limit does not leave enough units.
     Quota(QuotaRefusal),
+    /// A rate limit leaves nothing for now.
+    Rate(RateRefusal),
 }
 
 /// A limit that does not leave enough units.
@@ -74,6 +77,7 @@ impl Refusal {
             Self::Meter(_) => Code::MeterNotInPlan,
             Self::Feature(_) => Code::FeatureNotInPlan,
             Self::Quota(_) => Code::QuotaExceeded,
+            Self::Rate(_) => Code::RateLimited,
         }
     }
 
@@ -96,6 +100,7 @@ impl Refusal {
                 resets_at_ms: quota.resets_at_ms,
             })
             .retry_after(quota.retry_after_seconds),
+            Self::Rate(rate) => Problem::rate_limited(rate.state()),
         }
     }
 }
@@ -131,12 +136,13 @@ pub(super) struct Open {
 }
 
 impl Open {
-    pub(super) fn begin(told: &Rc<Told>, hash: KeyHash) -> Box<Self> {
-        Box::new(Self {
+    pub(super) fn begin(demand: &Demand, hash: KeyHash) -> Option<Box<Self>> {
+        let told = demand.told.as_ref()?;
+        Some(Box::new(Self {
             hash,
             told: Rc::clone(told),
             reading: None,
-        })
+        }))
     }
 }
 

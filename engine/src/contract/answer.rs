@@ -221,6 +221,68 @@ impl<'a> Settled<'a> {
     }
 }
 
+/// The answer to a request for units of a rate limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RateAnswer {
+    /// No such key, or no such limit in its plan.
+    None,
+    /// There is one.
+    Known(RateGrant),
+}
+
+/// What Redis gave of a rate limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RateGrant {
+    /// Units, integers of 1/1000.
+    pub milli: u64,
+    /// When there is the least again that was asked for, ms; 0 when there still is.
+    pub wait_ms: u64,
+}
+
+impl RateAnswer {
+    /// Reads the answer; nothing from a store that is not, or not yet again, filled.
+    ///
+    /// # Errors
+    /// When Redis refused it or the answer has another form.
+    pub fn read(reply: &Reply<'_>) -> Result<Option<Self>, AnswerError> {
+        let mut fields = Fields::of(reply)?;
+        match fields.text()? {
+            "unready" => Ok(None),
+            "unknown" | "none" => Ok(Some(Self::None)),
+            "ok" => Ok(Some(Self::Known(RateGrant {
+                milli: fields.number()?,
+                wait_ms: fields.number()?,
+            }))),
+            _ => Err(AnswerError::Unexpected),
+        }
+    }
+}
+
+/// The answer to who asks for a key's document alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyAnswer<'a> {
+    /// No such key.
+    Unknown,
+    /// Its document.
+    Known(&'a [u8]),
+}
+
+impl<'a> KeyAnswer<'a> {
+    /// Reads the answer; nothing from a store that is not, or not yet again, filled.
+    ///
+    /// # Errors
+    /// When Redis refused it or the answer has another form.
+    pub fn read(reply: &'a Reply<'a>) -> Result<Option<Self>, AnswerError> {
+        let mut fields = Fields::of(reply)?;
+        match fields.text()? {
+            "unready" => Ok(None),
+            "unknown" => Ok(Some(Self::Unknown)),
+            "ok" => Ok(Some(Self::Known(fields.bytes()?))),
+            _ => Err(AnswerError::Unexpected),
+        }
+    }
+}
+
 /// The members of a flat answer, read in order.
 struct Fields<'a> {
     rest: &'a [Reply<'a>],

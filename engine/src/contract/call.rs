@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::api_key::{KeyHash, Tag};
-use crate::limits::CHANGES_PER_CALL_MAX;
+use crate::limits::{CHANGES_PER_CALL_MAX, RATE_LEASE_MS};
 use crate::resp::Command;
 
 use super::{Names, Script};
@@ -44,6 +44,8 @@ pub struct Writer {
     pending: String,
     enter: String,
     settle: String,
+    rate: String,
+    key: String,
     lost_leases: &'static str,
     lease_ttl_ms: u64,
 }
@@ -59,6 +61,8 @@ impl Writer {
             pending: names.pending(),
             enter: Script::Enter.sha1(),
             settle: Script::Settle.sha1(),
+            rate: Script::Rate.sha1(),
+            key: Script::Key.sha1(),
             lost_leases: match lost_leases {
                 LostLeases::Hold => "hold",
                 LostLeases::Return => "return",
@@ -93,13 +97,8 @@ impl Writer {
     ) {
         Command::append(out, "EVALSHA", |command| {
             command.word(&self.settle);
-            let (tag, chain, key) = match *subject {
-                Subject::Chain { tag, chain } => (tag, chain, String::new()),
-                Subject::Key { tag, hash } => (tag, "", self.names.key(tag, hash)),
-            };
             command.number(2).word(&self.guard).word(&self.pending);
-            command.word(&self.store).word(key);
-            command.word(self.names.tagged(tag)).word(chain);
+            self.subject(command, subject);
             command
                 .word(header.worker)
                 .number(header.sequence)
@@ -115,9 +114,51 @@ impl Writer {
             }
         });
     }
+
+    /// Appends a request for units of a rate limit; `number` is greater than in every earlier one of the worker.
+    pub fn rate(
+        &self,
+        out: &mut Vec<u8>,
+        subject: &Subject<'_>,
+        (worker, number): (&str, u64),
+        feature: &str,
+        ask: RateAsk,
+    ) {
+        Command::append(out, "EVALSHA", |command| {
+            command.word(&self.rate).number(1).word(&self.guard);
+            self.subject(command, subject);
+            command
+                .word(worker)
+                .number(number)
+                .word(feature)
+                .number(ask.held)
+                .number(ask.least)
+                .number(ask.need)
+                .number(ask.want)
+                .number(RATE_LEASE_MS)
+                .number(self.lease_ttl_ms);
+        });
+    }
+
+    /// Appends the command that reads a key's document alone.
+    pub fn key(&self, out: &mut Vec<u8>, tag: Tag, hash: &KeyHash) {
+        Command::append(out, "EVALSHA", |command| {
+            command.word(&self.key).number(1).word(&self.guard);
+            command.word(&self.store).word(self.names.key(tag, hash));
+        });
+    }
+
+    fn subject(&self, command: &mut Command<'_>, subject: &Subject<'_>) {
+        let (tag, chain, key) = match *subject {
+            Subject::Chain { tag, chain } => (tag, chain, String::new()),
+            Subject::Key { tag, hash } => (tag, "", self.names.key(tag, hash)),
+        };
+        command.word(&self.store).word(key);
+        command.word(self.names.tagged(tag)).word(chain);
+    }
 }
 
-/// Whose batch it is.
+/// Whose batch or rate limit it is.
 #[derive(Clone, Copy, Debug)]
 pub enum Subject<'a> {
     /// A chain the worker knows.
@@ -147,6 +188,19 @@ pub struct BatchHeader<'a> {
     pub version: u64,
     /// Whether earlier numbers may be missing.
     pub order: Order,
+}
+
+/// What a worker asks for of a rate limit; units are integers of 1/1000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateAsk {
+    /// What it holds.
+    pub held: u64,
+    /// The least that is of use to a request that waits.
+    pub least: u64,
+    /// What those need in all, beyond what it holds.
+    pub need: u64,
+    /// What it would like beyond.
+    pub want: u64,
 }
 
 /// Which numbers Redis accepts.

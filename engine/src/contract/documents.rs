@@ -112,6 +112,16 @@ pub enum Entitlement {
     },
     /// The feature is there.
     Boolean,
+    /// Units in a short time, whatever becomes of the requests: a token bucket for the whole chain.
+    RateLimit {
+        /// Units that each `per_ms` gives.
+        units: Units,
+        /// Milliseconds.
+        #[serde(rename = "perMs")]
+        per_ms: u64,
+        /// Most units that gather.
+        burst: Units,
+    },
     /// A value for the upstream.
     Static {
         /// Any JSON.
@@ -140,21 +150,31 @@ pub struct Window {
 
 impl AccessDocument {
     /// The fields of the document's hash in Redis: the document itself, and per meter the windows as the scripts
-    /// read them, `start,end,limit,epoch,carried windows` separated by `;`.
+    /// read them, `start,end,limit,epoch,carried windows` separated by `;`, and per rate limit the terms it holds in,
+    /// `from,to,units,per,burst` likewise.
     #[must_use]
     pub fn fields(&self) -> BTreeMap<String, String> {
         let mut fields = BTreeMap::<String, String>::new();
         for term in &self.terms {
             for (feature, entitlement) in &term.entitlements {
-                let Entitlement::Metered { windows } = entitlement else {
-                    continue;
-                };
-                for window in windows {
-                    let packed = fields.entry(format!("m/{feature}")).or_default();
-                    if !packed.is_empty() {
-                        packed.push(';');
+                match entitlement {
+                    Entitlement::Metered { windows } => {
+                        for window in windows {
+                            let packed = pack(window, term.epoch);
+                            add(fields.entry(format!("m/{feature}")).or_default(), &packed);
+                        }
                     }
-                    packed.push_str(&pack(window, term.epoch));
+                    Entitlement::RateLimit {
+                        units,
+                        per_ms,
+                        burst,
+                    } => {
+                        let to_ms = term.to_ms.map_or(String::new(), |to_ms| to_ms.to_string());
+                        let (units, burst) = (units.milli(), burst.milli());
+                        let packed = format!("{},{to_ms},{units},{per_ms},{burst}", term.from_ms);
+                        add(fields.entry(format!("r/{feature}")).or_default(), &packed);
+                    }
+                    Entitlement::Boolean | Entitlement::Static { .. } => {}
                 }
             }
         }
@@ -171,7 +191,10 @@ impl AccessDocument {
         let terms = self.terms.iter().filter(|term| term.epoch == epoch);
         let windows = terms.filter_map(|term| match term.entitlements.get(meter) {
             Some(Entitlement::Metered { windows }) => Some(windows),
-            Some(Entitlement::Boolean | Entitlement::Static { .. }) | None => None,
+            Some(
+                Entitlement::Boolean | Entitlement::RateLimit { .. } | Entitlement::Static { .. },
+            )
+            | None => None,
         });
         windows.flatten().find(|window| window.start_ms == start_ms)
     }
@@ -185,6 +208,13 @@ impl AccessDocument {
             start_ms: window.start_ms,
         }
     }
+}
+
+fn add(packed: &mut String, entry: &str) {
+    if !packed.is_empty() {
+        packed.push(';');
+    }
+    packed.push_str(entry);
 }
 
 fn pack(window: &Window, epoch: u32) -> String {

@@ -9,6 +9,7 @@ end
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local node = string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)')
-redis.call('HSET', KEYS[2], 'node', node, 'until', string.format('%.0f', now + tonumber(ARGV[2])))
+local pause_ms = tonumber(ARGV[2])
+redis.call('HSET', KEYS[2], 'node', node, 'until', pause_ms > 0 and string.format('%.0f', now + pause_ms) or '0')
 redis.call('HSET', KEYS[1], 'ready', '1')
 return 1

@@ -11,6 +11,10 @@ pub enum Script {
     Enter,
     /// One batch of one worker for one chain of subscriptions.
     Settle,
+    /// Units of one rate limit for one worker.
+    Rate,
+    /// The document of an imported key.
+    Key,
     /// Writes one document and logs the change.
     Publish,
     /// Begins another life of a store.
@@ -31,9 +35,11 @@ pub enum Script {
 
 impl Script {
     /// Every script, for whoever loads them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Enter,
         Self::Settle,
+        Self::Rate,
+        Self::Key,
         Self::Publish,
         Self::Close,
         Self::Restore,
@@ -50,6 +56,8 @@ impl Script {
         match self {
             Self::Enter => include_str!("enter.lua"),
             Self::Settle => include_str!("settle.lua"),
+            Self::Rate => include_str!("rate.lua"),
+            Self::Key => include_str!("key.lua"),
             Self::Publish => include_str!("publish.lua"),
             Self::Close => include_str!("close.lua"),
             Self::Restore => include_str!("restore.lua"),

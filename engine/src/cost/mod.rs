@@ -96,9 +96,8 @@ impl Told {
         }
     }
 
-    /// Whether the headers do not tell everything.
-    #[must_use]
-    pub fn outlasts_headers(&self) -> bool {
+    /// Whether the headers never tell everything.
+    pub(crate) fn outlasts_headers(&self) -> bool {
         self.body_use() != BodyUse::None || self.reads_trailers()
     }
 
@@ -107,6 +106,10 @@ impl Told {
     pub fn reads_trailers(&self) -> bool {
         self.sources()
             .any(|source| matches!(source, Source::Trailer(_)))
+    }
+
+    fn heeds_upstream(&self) -> bool {
+        self.meters.iter().any(|meter| meter.heeds_upstream)
     }
 }
 
@@ -120,6 +123,8 @@ pub struct Reading {
     words: Box<[Word]>,
     body: Body,
     bytes: u64,
+    /// Whether the upstream gave its word.
+    is_heard: bool,
     is_readable: bool,
 }
 
@@ -148,6 +153,7 @@ impl Reading {
             words: vec![Word::default(); told.meters.len()].into(),
             body: Body::Unread,
             bytes: 0,
+            is_heard: false,
             is_readable: true,
         };
         let mut body = BodyKind::Json;
@@ -182,6 +188,12 @@ impl Reading {
         }
     }
 
+    /// Whether what follows the headers may tell more: of the upstream's word, its trailers, unless its headers have one.
+    #[must_use]
+    pub fn outlasts_headers(&self) -> bool {
+        self.told.outlasts_headers() || (self.told.heeds_upstream() && !self.is_heard)
+    }
+
     /// Notes that so many more bytes of the body have passed.
     pub const fn count(&mut self, bytes: usize) {
         self.bytes = self.bytes.saturating_add(bytes as u64);
@@ -199,11 +211,25 @@ impl Reading {
     /// What the trailers tell, names in lower case.
     pub fn read_trailers<'h>(&mut self, trailers: impl Iterator<Item = (&'h [u8], &'h [u8])>) {
         for (name, value) in trailers {
-            self.note(
-                |source| matches!(source, Source::Trailer(trailer) if trailer.as_bytes() == name),
-                value,
-            );
+            if name == METERS.as_bytes() {
+                self.hear(value);
+            }
+            self.note_trailer(name, value);
         }
+    }
+
+    /// What the headers tell of a response that has nothing else, and so has its trailers among them.
+    pub fn read_trailers_among<'h>(&mut self, headers: impl Iterator<Item = (&'h [u8], &'h [u8])>) {
+        for (name, value) in headers {
+            self.note_trailer(name, value);
+        }
+    }
+
+    fn note_trailer(&mut self, name: &[u8], value: &[u8]) {
+        self.note(
+            |source| matches!(source, Source::Trailer(trailer) if trailer.as_bytes() == name),
+            value,
+        );
     }
 
     /// What each meter costs by what was seen of the response.
@@ -238,6 +264,7 @@ impl Reading {
     }
 
     fn hear(&mut self, line: &[u8]) {
+        self.is_heard = true;
         for member in upstream::members(line) {
             let Some(member) = member else {
                 self.is_readable = false;

@@ -2,16 +2,19 @@
 
 mod claims;
 mod document;
+mod totals;
 
 use std::rc::Rc;
 
 use super::batch::{Batch, Need, Sequence, Wanted};
 use super::claims::{Claim, Counted};
-use super::{LeaseRules, Window};
+use super::{Bucket, LeaseRules, Window};
 use crate::api_key::Tag;
 use crate::contract::answer::{Outcome, Receipt};
 use crate::contract::{self, AccessDocument, WindowId};
 use crate::limits::{BATCH_RETAINED_MS, CLAIM_SIGN_MS};
+
+pub use totals::Totals;
 
 /// What an answer of Redis did to a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +36,7 @@ pub struct Chain {
     pub tag: Tag,
     windows: Vec<Window>,
     windows_made: u32,
+    buckets: Vec<Bucket>,
     document: Option<Rc<AccessDocument>>,
     stale: bool,
     sequence: Sequence,
@@ -55,6 +59,7 @@ impl Chain {
             tag,
             windows: Vec::new(),
             windows_made: 0,
+            buckets: Vec::new(),
             document: None,
             stale: true,
             sequence: Sequence::from_last(last),
@@ -140,6 +145,16 @@ impl Chain {
     #[must_use]
     pub fn window(&self, number: u32) -> Option<&Window> {
         self.windows.iter().find(|window| window.number == number)
+    }
+
+    /// The worker's part in a rate limit, made when it is first touched.
+    pub fn bucket_for(&mut self, feature: &str) -> &mut Bucket {
+        let found = self.buckets.iter().position(|it| *it.feature == *feature);
+        let index = found.unwrap_or_else(|| {
+            self.buckets.push(Bucket::new(feature));
+            self.buckets.len() - 1
+        });
+        &mut self.buckets[index]
     }
 
     /// Whether Redis need not be asked for what a request lacks yet.

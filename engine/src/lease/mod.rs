@@ -4,6 +4,7 @@
 //! Consumed and returned units gather until the next batch. Nothing here knows a request, a rule or a connection.
 
 mod batch;
+mod bucket;
 mod chain;
 mod claims;
 mod leases;
@@ -11,7 +12,8 @@ mod rate;
 mod window;
 
 pub use batch::{Batch, Need, Wanted};
-pub use chain::{Chain, Settlement};
+pub use bucket::Bucket;
+pub use chain::{Chain, Settlement, Totals};
 pub use claims::{Claim, Counted, Share};
 pub use window::{Reservation, Window};
 

@@ -115,6 +115,12 @@ impl Window {
         self.leases.free() + self.in_flight
     }
 
+    /// Consumed units that Redis has not acknowledged.
+    #[must_use]
+    pub const fn unacknowledged(&self) -> u64 {
+        self.unacknowledged
+    }
+
     /// Whether Redis said lately that there are not so many units, and need not be asked again yet; 0 are not there
     /// when nothing is.
     #[must_use]

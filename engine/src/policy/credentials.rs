@@ -3,8 +3,10 @@
 use super::path::{decode, split_query};
 use super::read::Node;
 use super::{Auth, Policy};
-use crate::api_key::{ApiKey, KeyHash, Tag};
-use crate::limits::{FIELD_NAME_MAX_BYTES, KEY_SOURCES_MAX, SCHEME_MAX_BYTES};
+use crate::api_key::{ApiKey, Environment, KeyHash, Tag};
+use crate::limits::{
+    FIELD_NAME_MAX_BYTES, FOREIGN_KEY_MAX_BYTES, KEY_SOURCES_MAX, SCHEME_MAX_BYTES,
+};
 use crate::problem::Code;
 
 /// A place a key may stand.
@@ -80,13 +82,25 @@ impl Policy {
     /// The key that a credential is: its hash, and the tag that places its state.
     ///
     /// # Errors
-    /// [`Code::KeyMalformed`] when it is no key of this environment. A later source is then not tried.
+    /// [`Code::KeyMalformed`] when it is no key of this environment, nor one that may have been imported. A later
+    /// source is then not tried.
     pub fn identify(&self, credential: &[u8]) -> Result<(KeyHash, Tag), Code> {
-        let key = str::from_utf8(credential)
-            .ok()
-            .and_then(|text| ApiKey::parse(text, self.environment).ok())
-            .ok_or(Code::KeyMalformed)?;
-        Ok((key.hash(), key.tag()))
+        let text = str::from_utf8(credential).map_err(|_| Code::KeyMalformed)?;
+        if let Ok(key) = ApiKey::parse(text, self.environment) {
+            return Ok((key.hash(), key.tag()));
+        }
+        if !self.auth.foreign_keys || !is_foreign(text) {
+            return Err(Code::KeyMalformed);
+        }
+        let hash = KeyHash::of(text);
+        Ok((hash, hash.imported_tag()))
+    }
+
+    /// Whether a credential has the form of our own keys of this environment.
+    #[must_use]
+    pub fn is_own_key(&self, credential: &[u8]) -> bool {
+        let text = str::from_utf8(credential);
+        text.is_ok_and(|text| ApiKey::parse(text, self.environment).is_ok())
     }
 
     /// Whether a header is to be taken away before the request goes upstream: with `hideCredentials`, each that
@@ -134,6 +148,14 @@ impl Policy {
             && has(b"origin")
             && has(b"access-control-request-method")
     }
+}
+
+/// Whether a text may be a key that was imported: not one of ours with a mistake in it.
+fn is_foreign(text: &str) -> bool {
+    let is_ours = [Environment::Live, Environment::Test]
+        .iter()
+        .any(|environment| text.starts_with(environment.prefix()));
+    !is_ours && text.len() <= FOREIGN_KEY_MAX_BYTES
 }
 
 /// What follows `scheme` and at least one space, or nothing when it ends there.

@@ -4,8 +4,10 @@
 //! per request which rule applies and where the key stands, without parsing or allocating.
 
 mod credentials;
+mod grpc;
 mod parse;
 mod path;
+mod rates;
 mod read;
 mod rules;
 mod statuses;
@@ -14,7 +16,9 @@ mod told;
 use std::fmt;
 
 pub use credentials::KeySource;
+pub use grpc::GrpcStatuses;
 pub use path::{PathRefused, Paths};
+pub use rates::RateCost;
 pub use read::Mistake;
 pub use rules::{Access, Demand, MeterCost, Rule};
 pub use statuses::Statuses;
@@ -70,6 +74,8 @@ pub struct Auth {
     pub sources: Vec<KeySource>,
     /// Whether the upstream is kept from seeing keys.
     pub hide_credentials: bool,
+    /// Whether keys of other forms are looked up too, as they may have been imported.
+    pub foreign_keys: bool,
     /// Whether CORS preflights pass without a key.
     pub allow_preflight: bool,
 }
@@ -157,11 +163,15 @@ impl Policy {
             .or_else(|| Some(&self.rules.catch_all).filter(|rule| rule.index() == index))
     }
 
-    /// The rule for a request by its `:method` and `:path`; the first that matches.
+    /// The rule for a request by its `:method` and `:path`; the first that matches. `CONNECT` has no path, and matches
+    /// as if it were `/`.
     ///
     /// # Errors
     /// When the path is not in normal form, unless the configuration takes paths as given.
     pub fn match_rule(&self, method: &[u8], path_and_query: &[u8]) -> Result<&Rule, PathRefused> {
+        // A tunnel is for a host, not for a path.
+        let is_tunnel = path_and_query.is_empty() && method == b"CONNECT";
+        let path_and_query = if is_tunnel { b"/" } else { path_and_query };
         let path = path::Path::read(path_and_query, self.paths)?;
         let rule = self.find(|rule| rule.matches(method, path.bytes()));
         if path.parameters {

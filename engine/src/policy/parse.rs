@@ -161,10 +161,12 @@ impl Auth {
     fn read(object: &mut Object<'_>) -> Option<Self> {
         let sources = object.or("sources", Self::default_sources(), Self::read_sources);
         let hide_credentials = object.or("hideCredentials", true, Node::boolean);
+        let foreign_keys = object.or("foreignKeys", false, Node::boolean);
         let allow_preflight = object.or("allowPreflight", false, Node::boolean);
         Some(Self {
             sources: sources?,
             hide_credentials: hide_credentials?,
+            foreign_keys: foreign_keys?,
             allow_preflight: allow_preflight?,
         })
     }
@@ -253,6 +255,7 @@ fn read_responses(object: &mut Object<'_>) -> Option<Responses> {
     let mut responses = Responses::default();
     let statuses = object.or("statuses", Vec::new(), read_statuses);
     let rate_limit_headers = object.or("rateLimitHeaders", true, Node::boolean);
+    let access_log = object.or("accessLog", false, Node::boolean);
     let identity = object.or("identity", IdentityHeaders::One, |node| {
         node.choice(&[
             ("one", IdentityHeaders::One),
@@ -265,6 +268,7 @@ fn read_responses(object: &mut Object<'_>) -> Option<Responses> {
         responses.set_status(code, status);
     }
     responses.rate_limit_headers = rate_limit_headers?;
+    responses.access_log = access_log?;
     responses.identity = identity?;
     responses.upgrade_url = upgrade_url?;
     Some(responses)

@@ -4,7 +4,9 @@ use std::rc::Rc;
 use std::str::FromStr;
 
 use super::MeteringMode;
+use super::grpc::GrpcStatuses;
 use super::path::{Extent, PathMatch, Paths};
+use super::rates::{self, RateCost};
 use super::read::{Node, Object};
 use super::statuses::Statuses;
 use super::told;
@@ -43,6 +45,10 @@ pub struct Demand {
     pub requires: Box<[Slug]>,
     /// Statuses of answers that are metered; all others give their units back.
     pub metered_statuses: Statuses,
+    /// Statuses of gRPC responses that are metered.
+    pub metered_grpc_statuses: GrpcStatuses,
+    /// What a request takes of rate limits; nothing in most rules.
+    pub rates: Box<[RateCost]>,
     /// Costs that only the response tells, if any.
     pub told: Option<Rc<Told>>,
     /// When its units are counted, if not as the configuration says for all.
@@ -252,25 +258,30 @@ fn read_demand(rule: &mut Object<'_>) -> Option<Demand> {
     let requires = rule.or("requires", Vec::new(), |node| {
         read_distinct(node, REQUIRES_PER_RULE_MAX, read_slug)
     });
-    let statuses = rule.or("meterOnStatusCodes", Statuses::default(), |node| {
-        if meters.as_ref().is_some_and(Vec::is_empty) {
+    let needs_meters = |node: &Node<'_>| {
+        let is_without = meters.as_ref().is_some_and(Vec::is_empty);
+        if is_without {
             node.mistake("means nothing in a rule without meters");
-            return None;
         }
-        Statuses::read(node)
+        (!is_without).then_some(())
+    };
+    let statuses = rule.or("meterOnStatusCodes", Statuses::default(), |node| {
+        needs_meters(node).and_then(|()| Statuses::read(node))
     });
     let mode = rule.or("metering", None, |node| {
-        if meters.as_ref().is_some_and(Vec::is_empty) {
-            node.mistake("means nothing in a rule without meters");
-            return None;
-        }
-        read_mode(node).map(Some)
+        needs_meters(node).and_then(|()| read_mode(node).map(Some))
     });
+    let grpc_statuses = rule.or("meterOnGrpcStatus", GrpcStatuses::default(), |node| {
+        needs_meters(node).and_then(|()| GrpcStatuses::read(node))
+    });
+    let rates = rule.or("rateLimits", Vec::new(), rates::read);
     Some(Demand {
         mode: mode?,
         meters: meters?.into(),
         requires: requires?.into(),
         metered_statuses: statuses?,
+        metered_grpc_statuses: grpc_statuses?,
+        rates: rates?.into(),
         told: told?,
     })
 }
@@ -291,6 +302,8 @@ fn refuse_demand(rule: &mut Object<'_>) {
         "requires",
         "meterOnStatusCodes",
         "metering",
+        "meterOnGrpcStatus",
+        "rateLimits",
     ] {
         if let Some(node) = rule.take(name) {
             node.mistake("means nothing in a public rule");

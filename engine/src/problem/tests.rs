@@ -1,10 +1,10 @@
 //! Golden answers for every code, and the tables behind them.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::*;
 
-/// The golden body of a code; one file each.
+/// The golden answer of a code; one file each.
 macro_rules! golden {
     ($($variant:ident = $name:literal,)+) => {
         fn golden(code: Code) -> &'static str {
@@ -31,6 +31,7 @@ golden! {
     MeterNotInPlan = "meter_not_in_plan",
     FeatureNotInPlan = "feature_not_in_plan",
     QuotaExceeded = "quota_exceeded",
+    RateLimited = "rate_limited",
     PathNotNormal = "path_not_normal",
     StoreUnavailable = "store_unavailable",
 }
@@ -54,6 +55,13 @@ fn example(code: Code) -> Problem<'static> {
                 resets_in_seconds: 60,
             },
             resets_at_ms: 1_769_871_600_000,
+        }),
+        Code::RateLimited => Problem::rate_limited(MeterState {
+            meter: "requests",
+            limit: "100".parse().unwrap(),
+            remaining: Units::ZERO,
+            window_seconds: 1,
+            resets_in_seconds: 2,
         }),
         Code::KeyMissing
         | Code::KeyMalformed
@@ -79,6 +87,30 @@ fn header<'a>(answer: &'a Answer, wanted: &str) -> Option<&'a str> {
     Some(&found.1)
 }
 
+fn headers(answer: &Answer) -> Value {
+    let headers = answer.headers.iter();
+    headers
+        .map(|(name, value)| ((*name).to_owned(), Value::from(value.as_str())))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+/// A whole answer as a golden file has it, over HTTP and over gRPC.
+fn whole(responses: &Responses, problem: &Problem<'_>) -> Value {
+    let (http, grpc) = (responses.answer(problem), responses.grpc_answer(problem));
+    assert_eq!((http.grpc_status, grpc.status), (grpc.grpc_status, 200));
+    json!({
+        "status": http.status,
+        "headers": headers(&http),
+        "body": body(&http),
+        "grpc": {
+            "status": grpc.grpc_status.number(),
+            "headers": headers(&grpc),
+            "message": str::from_utf8(&grpc.body).unwrap(),
+        },
+    })
+}
+
 #[cfg_attr(target_arch = "wasm32", wasm_bindgen_test::wasm_bindgen_test)]
 #[cfg_attr(not(target_arch = "wasm32"), test)]
 fn every_code_answers_as_its_golden_file_says() {
@@ -87,15 +119,32 @@ fn every_code_answers_as_its_golden_file_says() {
         ..Responses::default()
     };
     for code in Code::ALL {
-        let answer = responses.answer(&example(code));
         let expected: Value = serde_json::from_str(golden(code)).unwrap();
-        assert_eq!(body(&answer), expected, "{code:?}");
-        assert_eq!(expected["code"], code.as_str());
-        assert_eq!(expected["status"], answer.status);
-        assert_eq!(
-            header(&answer, "content-type"),
-            Some("application/problem+json")
-        );
+        assert_eq!(whole(&responses, &example(code)), expected, "{code:?}");
+        assert_eq!(expected["body"]["code"], code.as_str());
+    }
+}
+
+#[cfg_attr(target_arch = "wasm32", wasm_bindgen_test::wasm_bindgen_test)]
+#[cfg_attr(not(target_arch = "wasm32"), test)]
+fn every_status_can_be_another() {
+    let mut responses = Responses::default();
+    for code in Code::ALL {
+        responses.set_status(code, 403);
+    }
+    for code in Code::ALL {
+        let mut expected: Value = serde_json::from_str(golden(code)).unwrap();
+        let after = 403;
+        expected["status"] = after.into();
+        expected["body"]["status"] = after.into();
+        // Only who is asked for a key is told how to send it, and nobody where to buy.
+        let headers = expected["headers"].as_object_mut().unwrap();
+        headers.remove("www-authenticate");
+        expected["body"]
+            .as_object_mut()
+            .unwrap()
+            .remove("upgradeUrl");
+        assert_eq!(whole(&responses, &example(code)), expected, "{code:?}");
     }
 }
 
@@ -180,7 +229,7 @@ fn instants_are_rfc_3339() {
 mod properties {
     use proptest::prelude::*;
 
-    use super::*;
+    use super::super::instant::civil_from_days;
 
     /// Days before a date by counting years and months one by one.
     fn days_by_counting(year: i64, month: i64, day: i64) -> i64 {

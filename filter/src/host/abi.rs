@@ -9,8 +9,6 @@ pub const BUFFER_CALL_BODY: u32 = 4;
 pub const BUFFER_PLUGIN_CONFIGURATION: u32 = 7;
 pub const STREAM_REQUEST: u32 = 0;
 pub const STREAM_RESPONSE: u32 = 1;
-/// A local response that is not gRPC.
-pub const NO_GRPC_STATUS: i32 = -1;
 
 #[link(wasm_import_module = "env")]
 unsafe extern "C" {
@@ -55,6 +53,12 @@ unsafe extern "C" {
         value_size: usize,
     ) -> u32;
     pub fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> u32;
+    pub fn proxy_set_property(
+        path: *const u8,
+        path_size: usize,
+        value: *const u8,
+        value_size: usize,
+    ) -> u32;
     pub safe fn proxy_continue_stream(stream: u32) -> u32;
     pub fn proxy_send_local_response(
         status: u32,

@@ -27,7 +27,7 @@ pub struct Headers {
 
 impl Headers {
     /// Names and values in their order. What does not have the host's form ends it.
-    pub fn iter(&self) -> impl Iterator<Item = Pair<'_>> {
+    pub fn iter(&self) -> impl Iterator<Item = Pair<'_>> + Clone {
         let (sizes, texts) = self.split().unwrap_or_default();
         Pairs { sizes, texts }
     }
@@ -58,6 +58,7 @@ const SIZES_OF_PAIR: usize = 8;
 /// A header's name and value.
 pub type Pair<'h> = (&'h [u8], &'h [u8]);
 
+#[derive(Clone)]
 struct Pairs<'a> {
     sizes: &'a [u8],
     texts: &'a [u8],
@@ -133,6 +134,13 @@ pub fn remove_header(map: Map, name: &[u8]) -> Result<(), Refused> {
     })
 }
 
+/// Leaves a value with the request, which Envoy calls `wasm.<name>`.
+pub fn set_property(name: &str, value: &[u8]) -> Result<(), Refused> {
+    abi::call(|| unsafe {
+        abi::proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len())
+    })
+}
+
 /// Lets a request go on that was paused.
 pub fn resume_request() -> Result<(), Refused> {
     abi::call(|| abi::proxy_continue_stream(abi::STREAM_REQUEST))
@@ -148,6 +156,8 @@ pub fn resume_response() -> Result<(), Refused> {
 pub struct LocalResponse<'a> {
     /// HTTP status code.
     pub status: u16,
+    /// Status for a request that is gRPC: that gets trailers alone, and the body as their message.
+    pub grpc_status: u8,
     /// What the access log says of it: `%RESPONSE_CODE_DETAILS%`.
     pub details: &'a str,
     /// Its headers.
@@ -168,7 +178,7 @@ pub fn send_local_response(response: &LocalResponse<'_>) -> Result<(), Refused> 
             response.body.len(),
             headers.as_ptr(),
             headers.len(),
-            abi::NO_GRPC_STATUS,
+            i32::from(response.grpc_status),
         )
     })
 }

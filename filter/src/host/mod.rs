@@ -15,7 +15,7 @@ use std::fmt;
 pub use calls::{CallEnd, WakeUp, dispatch, end_of_call};
 pub use headers::{
     Headers, LocalResponse, Map, Pair, add_header, header, headers, remove_header, resume_request,
-    resume_response, send_local_response, set_header,
+    resume_response, send_local_response, set_header, set_property,
 };
 pub use metric::{MetricId, MetricKind, define_metric, increment_metric, record_metric};
 pub use proxy_wasm::types::LogLevel;

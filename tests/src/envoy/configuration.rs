@@ -6,7 +6,10 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{AccessLog, EnvoyOptions, Listener, Module, Normalisation, Trailers, filter_module};
+use super::{
+    AccessLog, EnvoyOptions, Listener, Module, Normalisation, Protocol, Trailers, Upgrades,
+    filter_module,
+};
 use crate::process::repository;
 
 fn reference() -> String {
@@ -105,8 +108,17 @@ fn adapt(reference: &str, options: &EnvoyOptions, port: u16, admin_port: u16) ->
         Trailers::Reference => text,
         Trailers::Read => replace_once(&text, UPSTREAM, &format!("{UPSTREAM}{READ_TRAILERS}")),
     };
+    text = match options.protocol {
+        Protocol::Reference => text,
+        Protocol::Http2 => replace_once(&text, UPSTREAM, &format!("{UPSTREAM}{SPEAK_HTTP2}")),
+    };
+    text = match options.upgrades {
+        Upgrades::Reference => text,
+        Upgrades::Allowed => with_upgrades(&text),
+    };
     match options.access_log {
         AccessLog::Reference => text,
+        AccessLog::Fields => with_fields(&text),
         AccessLog::None => without(&text, "access_log:\n", "route_config:\n"),
     }
 }
@@ -117,6 +129,30 @@ const READ_TRAILERS: &str = r#"    typed_extension_protocol_options:
         "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
         explicit_http_config: {http_protocol_options: {enable_trailers: true}}
 "#;
+
+const SPEAK_HTTP2: &str = r#"    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: {http2_protocol_options: {}}
+"#;
+
+/// The reference's access log with what the filter leaves for it, as its comments say.
+fn with_fields(text: &str) -> String {
+    let line = between(text, "inline_string: >\n", "          route_config:\n");
+    let field = |name: &str| format!("%FILTER_STATE(wasm.tollgate_{name}:PLAIN)%");
+    let fields = ["decision", "subscription", "units"].map(field).join(" ");
+    let line_of_fields = format!("                    fields %PATH(NQ)% {fields}\n");
+    text.replace(line, &line_of_fields)
+}
+
+fn with_upgrades(text: &str) -> String {
+    let (listener, route) = ("          stat_prefix: public\n", "              routes:\n");
+    let allowed =
+        "          upgrade_configs: [{upgrade_type: websocket}, {upgrade_type: CONNECT}]\n";
+    let tunnel = "              - match: {connect_matcher: {}}\n                route: {cluster: upstream, upgrade_configs: [{upgrade_type: CONNECT, connect_config: {}}]}\n";
+    let text = replace_once(text, listener, &format!("{listener}{allowed}"));
+    replace_once(&text, route, &format!("{route}{tunnel}"))
+}
 
 fn with_module(text: &str, path: &Path) -> String {
     let reference = "/etc/tollgate/tollgate_filter.wasm";

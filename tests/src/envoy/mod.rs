@@ -34,6 +34,8 @@ pub enum Module {
 pub enum AccessLog {
     /// What the reference configuration says.
     Reference,
+    /// `fields`, the path, and what the filter leaves for it: decision, subscription and units.
+    Fields,
     /// Nothing.
     None,
 }
@@ -54,6 +56,24 @@ pub enum Trailers {
     Reference,
     /// They are read.
     Read,
+}
+
+/// What an Envoy speaks with the upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// What the reference configuration says: HTTP/1.1.
+    Reference,
+    /// HTTP/2 without TLS.
+    Http2,
+}
+
+/// What an Envoy does with requests that ask for another protocol, or for a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upgrades {
+    /// What the reference configuration says: it refuses them.
+    Reference,
+    /// WebSockets and tunnels to the upstream are allowed.
+    Allowed,
 }
 
 /// Where an Envoy's listener is described.
@@ -82,6 +102,10 @@ pub struct EnvoyOptions {
     pub normalisation: Normalisation,
     /// What it does with trailers.
     pub trailers: Trailers,
+    /// What it speaks with the upstream.
+    pub protocol: Protocol,
+    /// What it does with upgrades.
+    pub upgrades: Upgrades,
     /// Where its listener is described.
     pub listener: Listener,
     /// How many workers it has.
@@ -111,6 +135,8 @@ impl EnvoyOptions {
             access_log: AccessLog::Reference,
             normalisation: Normalisation::Reference,
             trailers: Trailers::Reference,
+            protocol: Protocol::Reference,
+            upgrades: Upgrades::Reference,
             listener: Listener::Fixed,
             concurrency: 2,
             environment: Vec::new(),

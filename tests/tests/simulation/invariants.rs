@@ -38,6 +38,7 @@ impl World {
             ));
         }
         self.check_counters()?;
+        self.check_rate()?;
         if scenario.traffic.must_reach_the_limit
             && let Some(limit) = scenario.limit
             && metered != limit * MILLI

@@ -13,6 +13,8 @@ use tollgate_tests::model::Model;
 use tollgate_tests::publish::{self, run_script};
 use tollgate_tests::store::request;
 
+use crate::rates::{FEATURE, Rate};
+
 pub const METER: &str = "api_requests";
 pub const CHAIN: &str = "sub_01";
 /// What the gateways' `leaseTtlMs` is.
@@ -28,6 +30,7 @@ pub struct Ledger {
     document: AccessDocument,
     counters: BTreeMap<(String, String, String), u64>,
     sequences: BTreeMap<String, u64>,
+    rate: Option<Rate>,
 }
 
 impl Ledger {
@@ -38,6 +41,7 @@ impl Ledger {
         key_hash: KeyHash,
         start_ms: i64,
         limit: Option<u64>,
+        rate: Option<Rate>,
     ) -> Self {
         let mut ledger = Self {
             names,
@@ -54,6 +58,7 @@ impl Ledger {
             },
             counters: BTreeMap::new(),
             sequences: BTreeMap::new(),
+            rate,
         };
         ledger.begin_term(start_ms, limit);
         ledger
@@ -72,21 +77,26 @@ impl Ledger {
             limit: limit.map(|limit| Units::ONE.checked_mul(limit).unwrap()),
             carried,
         };
+        let entitlements = self.entitlements(window);
         self.document.terms.push(Term {
             from_ms: start_ms,
             to_ms: None,
             epoch,
             subscription: format!("sub_{epoch:02}"),
             plan: "plan".to_owned(),
-            entitlements: BTreeMap::from([(
-                METER.to_owned(),
-                Entitlement::Metered {
-                    windows: vec![window],
-                },
-            )]),
+            entitlements,
         });
         self.version += 1;
         self.document.version = self.version;
+    }
+
+    fn entitlements(&self, window: Window) -> BTreeMap<String, Entitlement> {
+        let windows = vec![window];
+        let rate = self
+            .rate
+            .map(|rate| (FEATURE.to_owned(), rate.entitlement()));
+        let metered = (METER.to_owned(), Entitlement::Metered { windows });
+        rate.into_iter().chain([metered]).collect()
     }
 
     /// All windows of the chain so far.
@@ -95,7 +105,9 @@ impl Ledger {
             Entitlement::Metered { windows } => {
                 AccessDocument::window_id(term.epoch, METER, &windows[0]).to_string()
             }
-            Entitlement::Boolean | Entitlement::Static { .. } => unreachable!(),
+            Entitlement::Boolean | Entitlement::RateLimit { .. } | Entitlement::Static { .. } => {
+                unreachable!()
+            }
         };
         self.document.terms.iter().map(of).collect()
     }

@@ -11,6 +11,7 @@ mod invariants;
 mod ledger;
 mod network;
 mod random;
+mod rates;
 mod scenario;
 mod world;
 

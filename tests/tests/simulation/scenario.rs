@@ -1,6 +1,7 @@
 //! What a simulation does, drawn from its seed.
 
 use crate::random::Random;
+use crate::rates::Rate;
 use crate::world::{CLAIMS_RECORDED_AFTER_MS, SETTLED_AFTER_MS};
 
 /// One simulation.
@@ -9,6 +10,8 @@ pub struct Scenario {
     pub workers: usize,
     /// In units; `None` for a soft limit without end.
     pub limit: Option<u64>,
+    /// What the plan gives in a short time; `None` for all that is asked for.
+    pub rate: Option<Rate>,
     pub traffic: Traffic,
     pub faults: Faults,
     /// How often the subscription moves to another plan.
@@ -21,6 +24,7 @@ impl Scenario {
         Self {
             workers: usize::try_from(random.within(1, 5)).unwrap(),
             limit: random.pick(&[Some(0), Some(1), Some(7), Some(40), Some(300), None]),
+            rate: None,
             traffic: Traffic::of(seed),
             faults: Faults::NONE,
             changes_per_minute: 0,

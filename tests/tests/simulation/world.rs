@@ -88,6 +88,7 @@ pub struct Truth {
     /// Most that may be admitted; `None` without a limit.
     pub most: Option<u64>,
     pub limit: Option<u64>,
+    pub let_through: Vec<u64>,
 }
 
 /// One simulation under way.
@@ -121,8 +122,8 @@ impl World {
                     "rules": [{"match": {"path": "/v1/told"}, "meters": {"api_requests": 0}, "upstreamMeters": ["api_requests"]},
                               {"match": {"path": "/exact/told"}, "metering": {"mode": "exact"}, "meters": {"api_requests": 0},
                                "upstreamMeters": ["api_requests"], "reserve": {"api_requests": 2}},
-                              {"match": {"path": "/exact/things"}, "metering": {"mode": "exact"}, "meters": {"api_requests": 1}},
-                              {"match": {"pathPrefix": "/"}, "meters": {"api_requests": 1}}]}"#,
+                              {"match": {"path": "/exact/things"}, "metering": {"mode": "exact"}, "meters": {"api_requests": 1}, "rateLimits": {"requests": 1}},
+                              {"match": {"pathPrefix": "/"}, "meters": {"api_requests": 1}, "rateLimits": {"requests": 1}}]}"#,
             )
             .unwrap(),
         );
@@ -150,6 +151,7 @@ impl World {
                 hash,
                 start_ms,
                 scenario.limit,
+                scenario.rate,
             ),
             policy,
             key,
@@ -327,6 +329,7 @@ impl World {
         match verdict {
             Verdict::Admit(ticket) => {
                 self.truth.open += ticket.milli();
+                self.truth.let_through.push(self.now_ms);
                 let in_ms = self.random.within(0, self.scenario.traffic.longest_ms);
                 let life = self.places[place].life;
                 let claimed = &mut self.places[place].claimed;

@@ -272,7 +272,7 @@ pub struct TierPriceDocument {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EntitlementDocument {
-    /// `metered`, `boolean` or `static`.
+    /// `metered`, `boolean`, `static` or `rate_limit`.
     #[serde(default, rename = "type")]
     #[schema(examples("metered"))]
     pub entitlement_type: String,
@@ -297,6 +297,18 @@ pub struct EntitlementDocument {
     /// Metered: how often units are issued anew; the card's cadence when left out, or the plan's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage_period: Option<String>,
+    /// Rate limit: units that each `per` gives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub units: Option<Scalar>,
+    /// Rate limit: an ISO 8601 duration from PT1S to PT24H.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(examples("PT1S"))]
+    pub per: Option<String>,
+    /// Rate limit: most units that gather while nobody uses them; `units` when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub burst: Option<Scalar>,
     /// Static: the value for the upstream, as JSON or as a text of JSON. Boolean: true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<Value>,

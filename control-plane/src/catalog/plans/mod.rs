@@ -170,6 +170,15 @@ pub enum Entitlement {
     },
     /// The feature is there.
     Boolean,
+    /// Units in a short time: a token bucket for the whole chain of subscriptions.
+    RateLimit {
+        /// Units that each `per_ms` gives.
+        units: Units,
+        /// Milliseconds.
+        per_ms: u64,
+        /// Most units that gather.
+        burst: Units,
+    },
     /// A value for the upstream.
     Static {
         /// Any JSON.

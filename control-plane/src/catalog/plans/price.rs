@@ -259,7 +259,10 @@ impl RateCard {
         let grant = self.feature.as_ref()?;
         match grant.entitlement {
             Some(Entitlement::Metered { usage_period, .. }) => Some((&grant.feature, usage_period)),
-            Some(Entitlement::Boolean | Entitlement::Static { .. }) | None => None,
+            Some(
+                Entitlement::Boolean | Entitlement::RateLimit { .. } | Entitlement::Static { .. },
+            )
+            | None => None,
         }
     }
 

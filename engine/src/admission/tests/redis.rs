@@ -16,6 +16,8 @@ const DAY_MS: i64 = 86_400_000;
 /// A worker and what its Redis would say.
 pub struct Bench {
     pub worker: Worker,
+    /// What requests carry.
+    pub text: String,
     pub key: Option<KeyDocument>,
     pub access: AccessDocument,
     /// Thousandths left to lease; `None` without a limit.
@@ -23,6 +25,10 @@ pub struct Bench {
     /// Thousandths that batches reported.
     pub consumed: u64,
     pub calls: usize,
+    /// Thousandths that the rate limit still gives.
+    pub rate: u64,
+    /// Keys that changed, by their hashes.
+    pub changed: Vec<String>,
     /// The last number Redis has of this worker before the first batch: a look-up with a lower one is stale.
     pub last: u64,
     pub now_ms: u64,
@@ -34,6 +40,7 @@ impl Bench {
         let policy = Rc::new(Policy::parse(configuration).unwrap());
         Self {
             worker: Worker::new(policy, "worker".to_owned(), 7, None),
+            text: own_key(),
             key: Some(KeyDocument {
                 id: "key_1".to_owned(),
                 chain: "sub_1".to_owned(),
@@ -47,6 +54,8 @@ impl Bench {
             pot: Some(20_000),
             consumed: 0,
             calls: 0,
+            rate: 0,
+            changed: Vec::new(),
             last: 0,
             now_ms: 1_000,
             requests: 0,
@@ -77,8 +86,7 @@ impl Bench {
 
     /// A request with the key, as far as it is decided at once.
     pub fn arrive(&mut self, path: &str) -> (RequestId, Verdict) {
-        let tag = "Ab3z".parse().unwrap();
-        let key = api_key::compose(Environment::Test, tag, "abcdefghijklmnopqrstuvwxyz").unwrap();
+        let key = self.text.clone();
         let headers = [("x-api-key", key.as_bytes())];
         self.requests += 1;
         let head = Head {
@@ -135,11 +143,11 @@ impl Bench {
                 .iter()
                 .map(|word| str::from_utf8(word.as_bulk().unwrap()).unwrap())
                 .collect();
-            let is_settle = words.contains(&"tg:test:pending");
-            let fields = if is_settle {
-                self.settle(&words)
-            } else {
-                self.enter()
+            let fields = match words.len() {
+                _ if words.contains(&"tg:test:pending") => self.settle(&words),
+                6 => self.key_alone(),
+                9 => self.enter(),
+                _ => self.rate(&words),
             };
             array(&mut out, &fields);
         }
@@ -148,7 +156,34 @@ impl Bench {
 
     fn enter(&self) -> Vec<String> {
         let time = self.now().unix_ms.to_string();
-        ["ready", "node", &time, "1", "", "0"]
+        let last = self.changed.len().to_string();
+        let mut fields = ["ready", "node", &time, "1", "", &last]
+            .map(str::to_owned)
+            .to_vec();
+        for (number, hash) in (1..).zip(&self.changed) {
+            fields.extend([&number.to_string(), "k", hash, "2"].map(str::to_owned));
+        }
+        fields
+    }
+
+    fn key_alone(&self) -> Vec<String> {
+        match &self.key {
+            Some(key) => vec!["ok".to_owned(), serde_json::to_string(key).unwrap()],
+            None => vec!["unknown".to_owned()],
+        }
+    }
+
+    fn rate(&mut self, words: &[&str]) -> Vec<String> {
+        let milli = |at: usize| words[at].parse::<u64>().unwrap();
+        let (least, need) = (milli(12), milli(13));
+        let granted = if self.rate < least {
+            0
+        } else {
+            self.rate.min(need)
+        };
+        self.rate -= granted;
+        let wait_ms = if self.rate < least { 700 } else { 0 };
+        ["ok", &granted.to_string(), &wait_ms.to_string()]
             .map(str::to_owned)
             .to_vec()
     }
@@ -213,9 +248,16 @@ impl Bench {
             Entitlement::Metered { windows } => {
                 Some(AccessDocument::window_id(term.epoch, "calls", windows.first()?).to_string())
             }
-            Entitlement::Boolean | Entitlement::Static { .. } => None,
+            Entitlement::Boolean | Entitlement::RateLimit { .. } | Entitlement::Static { .. } => {
+                None
+            }
         }
     }
+}
+
+fn own_key() -> String {
+    let tag = "Ab3z".parse().unwrap();
+    api_key::compose(Environment::Test, tag, "abcdefghijklmnopqrstuvwxyz").unwrap()
 }
 
 /// A subscription to a plan with one meter.

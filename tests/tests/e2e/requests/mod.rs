@@ -2,11 +2,14 @@
 
 mod credentials;
 mod forged;
+mod golden;
+mod grpc;
 mod observed;
 mod paths;
 mod refusals;
 mod responses;
 mod told;
+mod upgrades;
 
 use serde_json::Value;
 use tollgate_tests::envoy::{Envoy, EnvoyOptions};

@@ -1,52 +1,203 @@
 //! What an operator sees: metrics by labels, and decisions in the access log.
 
-use tollgate_tests::envoy::AccessLog;
+use std::collections::BTreeSet;
+use std::fs;
+
+use serde_json::{Value, json};
+use tollgate_tests::envoy::{AccessLog, Envoy};
+use tollgate_tests::process::repository;
+use tollgate_tests::proxy::{Fate, Proxy};
 use tollgate_tests::wait;
 
-use super::Scene;
-use crate::world::alone;
+use super::{METER, Scene};
+use crate::customer::Quota;
+use crate::world::{World, alone};
+
+/// The series of our own that Envoy shows to Prometheus.
+async fn series(envoy: &Envoy) -> Vec<String> {
+    let answer = envoy.admin().get("/stats/prometheus").await.unwrap();
+    let ours = answer.body.lines();
+    ours.filter(|line| line.starts_with("tollgate_") && !line.contains("_bucket{"))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Waits until there is a line for each of these: its name, its labels, and how its value begins.
+async fn wait_for(envoy: &Envoy, expected: &[(&str, &[&str], &str)]) {
+    wait::until("the metrics", async || {
+        let series = series(envoy).await;
+        let has = |(name, labels, value): &&(&str, &[&str], &str)| {
+            series.iter().any(|line| {
+                let (head, shown) = line.rsplit_once(' ').unwrap_or_default();
+                head.starts_with(&format!("{name}{{"))
+                    && labels.iter().all(|label| head.contains(label))
+                    && shown.starts_with(value)
+            })
+        };
+        let missing: Vec<_> = expected.iter().filter(|it| !has(it)).collect();
+        if missing.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{missing:?} among {series:#?}"))
+        }
+    })
+    .await;
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_tell_decisions_units_calls_and_what_is_cached() {
     let _alone = alone().await;
-    let scene = Scene::set_with(|options| options.concurrency = 1).await;
+    let mut scene = Scene::set_with(|options| options.concurrency = 1).await;
     for _ in 0..3 {
         assert_eq!(scene.get("/", &scene.customer).await.status, 200);
     }
     for target in ["/", "/healthz", "/healthz"] {
         scene.client.get(target).await.unwrap();
     }
-    wait::until("the metrics", async || {
+    wait_for(
+        &scene.envoy,
+        &[
+            (
+                "tollgate_decisions",
+                &["code=\"admitted\"", "rule=\"1\""],
+                "3",
+            ),
+            (
+                "tollgate_decisions",
+                &["code=\"key_missing\"", "rule=\"1\""],
+                "1",
+            ),
+            (
+                "tollgate_decisions",
+                &["code=\"passed\"", "rule=\"0\""],
+                "2",
+            ),
+            ("tollgate_milli_units", &["meter=\"api_requests\""], "3000"),
+            ("tollgate_calls", &["outcome=\"ok\""], ""),
+            ("tollgate_key_lookups", &[], "1"),
+            ("tollgate_cached_keys", &[], "1"),
+            ("tollgate_cached_chains", &[], "1"),
+            ("tollgate_stores_away", &[], "0"),
+            ("tollgate_settle_lag_ms_count", &[], ""),
+            ("tollgate_clock_skew_ms_count", &[], ""),
+            ("tollgate_batches_per_call_count", &[], ""),
+            ("tollgate_batches", &[], ""),
+            ("tollgate_grants", &[], ""),
+        ],
+    )
+    .await;
+    // What nobody spends any more goes back.
+    let limited = scene.world.customer(&[(METER, Quota::Hard(1_000))]);
+    for _ in 0..100 {
+        assert_eq!(scene.get("/", &limited).await.status, 200);
+    }
+    let all_back: &[(&str, &[&str], &str)] = &[
+        ("tollgate_returns", &[], ""),
+        ("tollgate_held_milli_units", &[], "0"),
+        ("tollgate_unsent_milli_units", &[], "0"),
+    ];
+    wait_for(&scene.envoy, all_back).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_tell_what_goes_wrong() {
+    let _alone = alone().await;
+    let mut world = World::open();
+    let proxy = Proxy::start(world.redis.address());
+    let mut options = world.hasty_options(&proxy);
+    options.concurrency = 1;
+    options.policy["rules"] = json!([{
+        "match": {"pathPrefix": "/"}, "meters": {"api_requests": 1, "tokens": 0},
+        "meterFrom": {"tokens": {"header": "x-cost"}},
+    }]);
+    let envoy = Envoy::start(options).await;
+    let client = envoy.client(tollgate_tests::http::Connections::Kept);
+    let customer = world.customer(&[(METER, Quota::Soft(9)), ("tokens", Quota::Soft(9))]);
+    let get = async || client.get_with_key("/", &customer.key).await.unwrap();
+    assert_eq!(get().await.status, 200);
+    for (fate, outcome) in [
+        (Fate::RequestLost, "no_answer"),
+        (Fate::AnswerShort, "short_answer"),
+    ] {
+        proxy.treat(&[fate]);
+        let label = format!("outcome=\"{outcome}\"");
+        wait_for(&envoy, &[("tollgate_calls", &[&label], "")]).await;
+        proxy.heal();
+    }
+    wait_for(&envoy, &[("tollgate_stores_away", &[], "0")]).await;
+    proxy.close();
+    wait_for(&envoy, &[("tollgate_stores_away", &[], "1")]).await;
+    assert_eq!(get().await.status, 200);
+    wait_for(
+        &envoy,
+        &[
+            ("tollgate_calls", &["outcome=\"refused\""], ""),
+            ("tollgate_offline_milli_units", &[], "1000"),
+            ("tollgate_unsent_milli_units", &[], "1000"),
+            ("tollgate_costs_untold", &[], "2"),
+        ],
+    )
+    .await;
+    proxy.heal();
+    wait_for(
+        &envoy,
+        &[
+            ("tollgate_stores_away", &[], "0"),
+            ("tollgate_unsent_milli_units", &[], "0"),
+        ],
+    )
+    .await;
+}
+
+/// The words of a query that name metrics.
+fn names(query: &str) -> BTreeSet<String> {
+    let is_word = |character: char| character.is_ascii_alphanumeric() || character == '_';
+    let words = query.split(|character| !is_word(character));
+    words
+        .filter(|word| word.starts_with("tollgate_"))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_query_of_the_dashboard_names_metrics_that_exist() {
+    let _alone = alone().await;
+    let scene = Scene::set().await;
+    scene.get("/", &scene.customer).await;
+    let text = fs::read_to_string(repository().join("envoy/dashboard.json")).unwrap();
+    let dashboard: Value = serde_json::from_str(&text).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels
+        .iter()
+        .flat_map(|panel| panel["targets"].as_array().unwrap());
+    let mut wanted = BTreeSet::new();
+    for target in targets {
+        let query = target["expr"].as_str().unwrap();
+        let names = names(query);
+        assert!(!names.is_empty(), "{query}");
+        wanted.extend(names);
+    }
+    for variable in dashboard["templating"]["list"].as_array().unwrap() {
+        wanted.extend(names(variable["query"].as_str().unwrap()));
+    }
+    assert!(wanted.len() > 15, "{wanted:?}");
+    wait::until("each metric of the dashboard", async || {
+        // With those that count nothing yet, and the buckets of histograms.
         let answer = scene.envoy.admin().get("/stats/prometheus").await.unwrap();
-        let has = |series: &str, value: &str| {
-            answer.body.lines().any(|line| {
-                let labels: Vec<_> = series.split(' ').collect();
-                labels.iter().all(|label| line.contains(label)) && line.ends_with(value)
-            })
+        let is_there = |name: &String| {
+            let (line, kind) = (format!("{name}{{"), format!("# TYPE {name} "));
+            answer
+                .body
+                .lines()
+                .any(|it| it.starts_with(&line) || it.starts_with(&kind))
         };
-        let missing: Vec<_> = [
-            (r#"tollgate_decisions{ code="admitted" rule="1""#, " 3"),
-            (r#"tollgate_decisions{ code="key_missing" rule="1""#, " 1"),
-            (r#"tollgate_decisions{ code="passed" rule="0""#, " 2"),
-            (r#"tollgate_milli_units{ meter="api_requests""#, " 3000"),
-            (r#"tollgate_calls{ outcome="ok""#, ""),
-            ("tollgate_key_lookups{", " 1"),
-            ("tollgate_cached_keys{", " 1"),
-            ("tollgate_stores_away{", " 0"),
-            ("tollgate_settle_lag_ms_count{", ""),
-            ("tollgate_batches_per_call_count{", ""),
-        ]
-        .into_iter()
-        .filter(|(series, value)| !has(series, value))
-        .collect();
-        let ours = answer
-            .body
-            .lines()
-            .filter(|line| line.contains("tollgate_") && !line.contains("_bucket"));
+        let missing: Vec<_> = wanted.iter().filter(|name| !is_there(name)).collect();
+        let ours = answer.body.lines().filter(|line| line.contains("tollgate"));
+        let ours: Vec<_> = ours.filter(|line| !line.contains("le=")).collect();
         if missing.is_empty() {
             Ok(())
         } else {
-            Err(format!("{missing:?} among {:#?}", ours.collect::<Vec<_>>()))
+            Err(format!("{missing:?} among {ours:#?}"))
         }
     })
     .await;
@@ -70,6 +221,54 @@ async fn the_access_log_tells_decision_and_identity() {
             && line("/left-out").contains("decision=tollgate_key_missing");
         assert!(!log.contains(&scene.customer.key));
         if told { Ok(()) } else { Err(log) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_access_log_tells_subscription_and_units_where_it_is_wanted() {
+    let _alone = alone().await;
+    let mut scene = Scene::set_with(|options| {
+        options.access_log = AccessLog::Fields;
+        options.concurrency = 1;
+        options.policy["responses"] = json!({"accessLog": true});
+        options.policy["rules"] = json!([
+            {"match": {"path": "/open"}, "public": true},
+            {"match": {"path": "/cost"}, "meters": {"api_requests": 1}, "upstreamMeters": ["api_requests"]},
+            {"match": {"pathPrefix": "/"}, "meters": {"api_requests": 1}},
+        ]);
+    })
+    .await;
+    let one = scene.world.customer(&[(METER, Quota::Hard(1))]);
+    scene.get("/first", &one).await;
+    scene.get("/second", &one).await;
+    scene.client.get("/open").await.unwrap();
+    scene
+        .world
+        .upstream
+        .set_header("x-tollgate-meters", "api_requests+=1.5");
+    scene.get("/cost", &scene.customer).await;
+    scene.world.upstream.set_status(500);
+    scene.get("/failed", &scene.customer).await;
+    let expected = [
+        ("/first", "admitted sub_2 api_requests=1"),
+        ("/second", "quota_exceeded sub_2 -"),
+        ("/open", "passed - -"),
+        ("/cost", "admitted sub_1 api_requests=2.5"),
+        ("/failed", "admitted sub_1 "),
+    ];
+    wait::until("the access log", async || {
+        let log = scene.envoy.log();
+        let is_told = |(path, fields): &(&str, &str)| {
+            let line = format!("fields {path} {fields}");
+            log.lines().any(|it| it.trim_end() == line.trim_end())
+        };
+        let missing: Vec<_> = expected.iter().filter(|it| !is_told(it)).collect();
+        if missing.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{missing:?}: {log}"))
+        }
     })
     .await;
 }

@@ -40,8 +40,10 @@ impl Check<'_> {
                 }
             },
             "static" => self.static_config(document.config.as_ref(), &place.field("config")),
+            "rate_limit" => self.rate_limit(document, place),
             other => {
-                let detail = format!("{other:?} is neither metered, boolean nor static");
+                let detail =
+                    format!("{other:?} is neither metered, boolean, static nor rate_limit");
                 self.critical
                     .add(&place.field("type"), "entitlement_type_unknown", detail);
                 None
@@ -62,9 +64,16 @@ impl Check<'_> {
             ),
             ("usagePeriod", document.usage_period.is_some()),
         ];
+        let config = [("config", document.config.is_some())];
+        let rate_limit = [
+            ("units", document.units.is_some()),
+            ("per", document.per.is_some()),
+            ("burst", document.burst.is_some()),
+        ];
         let foreign = match kind {
-            "metered" => vec![("config", document.config.is_some())],
-            "boolean" | "static" => metered.to_vec(),
+            "metered" => [&config[..], &rate_limit].concat(),
+            "boolean" | "static" => [&metered[..], &rate_limit].concat(),
+            "rate_limit" => [&metered[..], &config].concat(),
             _ => Vec::new(),
         };
         for (name, _) in foreign.into_iter().filter(|(_, given)| *given) {

@@ -6,6 +6,7 @@
 mod entitlement;
 mod price;
 mod rate_card;
+mod rate_limit;
 mod tiers;
 
 use std::collections::{BTreeMap, BTreeSet};

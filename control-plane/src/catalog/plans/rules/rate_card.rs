@@ -130,7 +130,9 @@ impl Check<'_> {
                 },
                 usage_period: cadence?,
             })),
-            Some(Entitlement::Boolean | Entitlement::Static { .. }) => {
+            Some(
+                Entitlement::Boolean | Entitlement::RateLimit { .. } | Entitlement::Static { .. },
+            ) => {
                 let detail = "a price by usage needs a metered entitlement template, or none";
                 let code = "usage_based_price_with_no_metered_entitlement";
                 self.other.add(&place.field("type"), code, detail);

@@ -1,0 +1,311 @@
+//! Rate limits: units of token buckets that Redis keeps, asked for ahead where many are used.
+
+use std::rc::Rc;
+
+use super::cache::ChainRef;
+use super::lookups::Lookup;
+use super::spend::{Short, Spending};
+use super::{Lack, Part, Refusal, Waiting, Worker};
+use crate::api_key::KeyHash;
+use crate::contract::answer::{RateAnswer, RateGrant};
+use crate::contract::call::{RateAsk, Subject};
+use crate::contract::{Entitlement, Term};
+use crate::fields::MeterState;
+use crate::policy::{Access, Demand, Policy, RateCost};
+use crate::problem::Code;
+use crate::units::Units;
+
+/// What requests that wait need of one rate limit, in thousandths of a unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RateNeed {
+    pub(super) feature: Rc<str>,
+    /// The one that needs least.
+    pub(super) least: u64,
+    /// In all.
+    pub(super) milli: u64,
+}
+
+/// A rate limit that leaves nothing for now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RateRefusal {
+    /// The feature whose entitlement it is.
+    pub feature: Rc<str>,
+    /// Units that it gives in `per_seconds`.
+    pub units: Units,
+    /// Rounded up.
+    pub per_seconds: u64,
+    /// When to try again.
+    pub retry_after_seconds: u64,
+}
+
+impl RateRefusal {
+    pub(super) fn state(&self) -> MeterState<'_> {
+        MeterState {
+            meter: &self.feature,
+            limit: self.units,
+            remaining: Units::ZERO,
+            window_seconds: self.per_seconds,
+            resets_in_seconds: self.retry_after_seconds,
+        }
+    }
+}
+
+/// Whether any rule takes something of a rate limit.
+pub(super) fn are_used(policy: &Policy) -> bool {
+    let takes = |access: &Access| match access {
+        Access::Public => false,
+        Access::Keyed(demand) => !demand.rates.is_empty(),
+    };
+    policy.rules().any(|rule| takes(rule.access()))
+}
+
+impl Waiting {
+    /// What it takes of rate limits; one that waits for its claim has taken that already.
+    pub(super) fn rates<'d>(&self, demand: &'d Demand) -> &'d [RateCost] {
+        if self.is_rated { &[] } else { &demand.rates }
+    }
+}
+
+fn is_limited(term: &Term, cost: &RateCost) -> bool {
+    let given = term.entitlements.get(cost.feature.as_str());
+    matches!(given, Some(Entitlement::RateLimit { .. }))
+}
+
+impl Spending<'_> {
+    /// Refuses what Redis has said lately that there is not enough for: such a request asks for no leases either.
+    pub(super) fn refuse_short_rates(
+        &mut self,
+        rates: &[RateCost],
+        term: &Term,
+    ) -> Result<(), Short> {
+        if !self.up || self.known.document.bypass {
+            return Ok(());
+        }
+        for cost in rates.iter().filter(|cost| is_limited(term, cost)) {
+            let (milli, now_ms) = (cost.units.milli(), self.now_ms);
+            let bucket = self.chain.bucket_for(cost.feature.as_str());
+            if bucket.is_short(now_ms) && !bucket.can_take(milli, now_ms) {
+                bucket.note_refused(milli, now_ms);
+                let more_in_seconds = bucket.more_in_seconds(now_ms);
+                return Err(Short::Refused(refusal(cost, term, more_in_seconds)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what a request takes of each rate limit that the plan has, of all or none.
+    pub(super) fn take_rates(&mut self, rates: &[RateCost], term: &Term) -> Result<(), Short> {
+        if self.known.document.bypass {
+            return Ok(());
+        }
+        let limited = rates.iter().filter(|cost| is_limited(term, cost));
+        let limited: Vec<&RateCost> = limited.collect();
+        if !self.up {
+            return self.take_rates_offline(&limited);
+        }
+        let mut needs = Vec::new();
+        for cost in &limited {
+            let (milli, now_ms) = (cost.units.milli(), self.now_ms);
+            let bucket = self.chain.bucket_for(cost.feature.as_str());
+            if bucket.can_take(milli, now_ms) {
+                continue;
+            }
+            needs.push(RateNeed {
+                feature: Rc::clone(&bucket.feature),
+                least: milli,
+                milli,
+            });
+        }
+        if !needs.is_empty() {
+            return Err(Short::Rates(needs));
+        }
+        for cost in limited {
+            let bucket = self.chain.bucket_for(cost.feature.as_str());
+            bucket.take(cost.units.milli(), self.now_ms);
+        }
+        Ok(())
+    }
+
+    /// While Redis is away: what the worker holds, then what is allowed on hard limits.
+    fn take_rates_offline(&mut self, limited: &[&RateCost]) -> Result<(), Short> {
+        let now_ms = self.now_ms;
+        let mut beyond = 0;
+        for cost in limited {
+            let milli = cost.units.milli();
+            if !self
+                .chain
+                .bucket_for(cost.feature.as_str())
+                .can_take(milli, now_ms)
+            {
+                beyond += milli;
+            }
+        }
+        let spent = self.known.offline.hard.saturating_add(beyond);
+        if beyond > 0 && spent > self.on_unavailable.offline_hard_units.milli() {
+            return Err(Short::Refused(Refusal::Code(Code::StoreUnavailable)));
+        }
+        self.known.offline.hard = spent;
+        for cost in limited {
+            let bucket = self.chain.bucket_for(cost.feature.as_str());
+            bucket.take(cost.units.milli(), now_ms);
+        }
+        Ok(())
+    }
+}
+
+fn refusal(cost: &RateCost, term: &Term, retry_after_seconds: u64) -> Refusal {
+    let given = term.entitlements.get(cost.feature.as_str());
+    let (units, per_ms) = match given {
+        Some(Entitlement::RateLimit { units, per_ms, .. }) => (*units, *per_ms),
+        Some(Entitlement::Metered { .. } | Entitlement::Boolean | Entitlement::Static { .. })
+        | None => (Units::ZERO, 0),
+    };
+    Refusal::Rate(RateRefusal {
+        feature: cost.feature.as_str().into(),
+        units,
+        per_seconds: per_ms.div_ceil(1_000),
+        retry_after_seconds,
+    })
+}
+
+impl Worker {
+    /// Has what a request took of rate limits asked for again before the next one waits for it.
+    pub(super) fn ask_ahead(&mut self, chain: ChainRef, rates: &[RateCost], now_ms: u64) {
+        if rates.is_empty() {
+            return;
+        }
+        let Some(known) = self.chains.get(chain) else {
+            return;
+        };
+        for cost in rates {
+            let bucket = known.bucket_for(cost.feature.as_str());
+            let is_asked = |(other, feature): &(ChainRef, Rc<str>)| {
+                *other == chain && *feature == bucket.feature
+            };
+            if bucket.runs_low(now_ms) && !self.rates_ahead.iter().any(is_asked) {
+                self.rates_ahead.push((chain, Rc::clone(&bucket.feature)));
+            }
+        }
+    }
+
+    /// Adds what waiting requests need of rate limits, and what the next ones will.
+    pub(super) fn add_rates(&mut self, bytes: &mut Vec<u8>, parts: &mut Vec<Part>, now_ms: u64) {
+        let ahead = std::mem::take(&mut self.rates_ahead);
+        let mut asked: Vec<(ChainRef, RateNeed)> = ahead
+            .into_iter()
+            .map(|(chain, feature)| {
+                let (least, milli) = (0, 0);
+                let need = RateNeed {
+                    feature,
+                    least,
+                    milli,
+                };
+                (chain, need)
+            })
+            .collect();
+        for waiting in &self.waiting {
+            if let Lack::Rates(chain, needs) = &waiting.lack {
+                for need in needs {
+                    gather(&mut asked, *chain, need);
+                }
+            }
+        }
+        for (reference, need) in asked {
+            let Some(chain) = self.chains.get(reference) else {
+                continue;
+            };
+            let bucket = chain.bucket_for(&need.feature);
+            let ask = bucket.ask(need.least, need.milli, now_ms);
+            let subject = Subject::Chain {
+                tag: chain.tag,
+                chain: &chain.id,
+            };
+            self.rate_number += 1;
+            let asker = (self.id.as_str(), self.rate_number);
+            self.writer.rate(bytes, &subject, asker, &need.feature, ask);
+            parts.push(Part::Rate(reference, need.feature));
+        }
+    }
+
+    /// Adds what a cold key's requests need of rate limits, whether or not its plan has them.
+    pub(super) fn add_first_rates(
+        &mut self,
+        bytes: &mut Vec<u8>,
+        parts: &mut Vec<Part>,
+        subject: &Subject<'_>,
+        (hash, lookup): (&KeyHash, &Lookup),
+    ) {
+        for need in &lookup.rates {
+            let ask = RateAsk {
+                held: 0,
+                least: need.least,
+                need: need.milli,
+                want: 0,
+            };
+            self.rate_number += 1;
+            let asker = (self.id.as_str(), self.rate_number);
+            self.writer.rate(bytes, subject, asker, &need.feature, ask);
+            parts.push(Part::FirstRate(*hash, Rc::clone(&need.feature)));
+        }
+    }
+
+    /// Takes in what Redis gave a chain.
+    pub(super) fn take_rate(
+        &mut self,
+        chain: Option<ChainRef>,
+        feature: &str,
+        answer: RateAnswer,
+        (sent_ms, now_ms): (u64, u64),
+    ) {
+        let Some(chain) = chain.and_then(|chain| self.chains.get(chain)) else {
+            return;
+        };
+        let grant = match answer {
+            RateAnswer::Known(grant) => grant,
+            // The worker's document says otherwise: a newer one is on its way.
+            RateAnswer::None => RateGrant {
+                milli: 0,
+                wait_ms: 1,
+            },
+        };
+        chain.bucket_for(feature).learn(grant, sent_ms, now_ms);
+    }
+}
+
+fn gather(asked: &mut Vec<(ChainRef, RateNeed)>, chain: ChainRef, need: &RateNeed) {
+    let known = asked
+        .iter_mut()
+        .find(|(other, known)| *other == chain && known.feature == need.feature);
+    match known {
+        Some((_, known)) => add_need(known, need),
+        None => asked.push((chain, need.clone())),
+    }
+}
+
+/// Adds what another request needs; nothing is needed yet where `least` is 0.
+fn add_need(known: &mut RateNeed, need: &RateNeed) {
+    known.milli += need.milli;
+    known.least = match known.least {
+        0 => need.least,
+        least => least.min(need.least),
+    };
+}
+
+impl Lookup {
+    /// Adds what one waiting request takes of rate limits.
+    pub(super) fn add_rates(&mut self, rates: &[RateCost]) {
+        for cost in rates {
+            let milli = cost.units.milli();
+            let need = RateNeed {
+                feature: cost.feature.as_str().into(),
+                least: milli,
+                milli,
+            };
+            let known = self.rates.iter_mut().find(|it| it.feature == need.feature);
+            match known {
+                Some(known) => add_need(known, &need),
+                None => self.rates.push(need),
+            }
+        }
+    }
+}
