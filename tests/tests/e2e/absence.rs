@@ -100,6 +100,7 @@ async fn a_database_that_breaks_is_not_missed() {
     let subscriber = shop.subscribe("plan").await;
     let envoy = shop.envoy().await;
     let load = Load::start([&envoy], CLIENTS, "/", subscriber.key());
+    shop.control_plane.forgo_diagnosis();
     let mut settings = shop.control_plane.settings();
     let (_, url) = settings.find(|(name, _)| name == "DATABASE_URL").unwrap();
     let file = url.trim_start_matches("sqlite://");

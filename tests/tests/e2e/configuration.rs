@@ -29,7 +29,7 @@ async fn a_bad_configuration_is_refused_with_every_mistake() {
             {"match": {"pathPrefix": "/a/../b"}, "meters": {"api_requests": -1}},
             {"match": {"pathPrefix": "/c"}, "meters": {}, "public": true, "methodz": ["GET"]}
         ],
-        "metering": {"flushIntervalMs": 5_000, "maxUnsettledMs": 1_000, "mode": "exact"},
+        "metering": {"flushIntervalMs": 5_000, "maxUnsettledMs": 1_000, "mode": "precise"},
         "surprise": 1,
     });
     let log = Envoy::start_refused(options).await;
