@@ -8,7 +8,7 @@
 use std::mem;
 
 use tollgate_engine::admission::{Rest, Ticket};
-use tollgate_engine::grpc::GrpcStatus;
+use tollgate_engine::grpc::{self, GrpcStatus};
 
 use crate::host::{self, Headers, LocalResponse, LogLevel};
 
@@ -53,7 +53,7 @@ impl Tail {
                 b"transfer-encoding" => tail = Self::Piece(Vec::new()),
                 b"connection" if matches!(tail, Self::End) => tail = Self::Piece(Vec::new()),
                 b"trailer" => return Self::End,
-                b"content-type" if value.starts_with(b"application/grpc") => return Self::End,
+                b"content-type" if grpc::is_content_type(value) => return Self::End,
                 _ => {}
             }
         }

@@ -70,7 +70,7 @@ impl Spending<'_> {
             return Err(Short::Claims(Box::new(costs)));
         }
         let plan = self.plan(demand, windows)?;
-        self.take_rates(&demand.rates, term)?;
+        self.take_rates(rates, term)?;
         Ok(self.carry_out(demand, &plan))
     }
 
