@@ -281,7 +281,7 @@ pub(super) async fn bill_late(
 ) -> anyhow::Result<Vec<Invoice>> {
     let mut billed = Vec::new();
     loop {
-        let due = late::due(&mut *app.database.read().await?, now).await?;
+        let due = late::due(&mut *app.database.read().await?, now, &late::Ended::new()).await?;
         let due: BTreeSet<_> = due.into_iter().take(CUSTOMERS_PER_ROUND).collect();
         if due.is_empty() {
             return Ok(billed);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::assembly::Draft;
 use super::books::Books;
-use super::late;
+use super::late::{self, Ended};
 use super::round::{self, Outcome};
 use super::schedules::{Ripe, Schedule};
 use crate::app::App;
@@ -22,6 +22,7 @@ pub(super) struct Forecast {
     app: App,
     ripe: Ripe,
     books: Books,
+    ended: Ended,
 }
 
 impl Forecast {
@@ -30,6 +31,7 @@ impl Forecast {
             app,
             ripe,
             books: Books::default(),
+            ended: Ended::new(),
         }
     }
 
@@ -37,8 +39,9 @@ impl Forecast {
     pub(super) async fn of(
         &mut self,
         connection: &mut Connection,
-        schedules: Vec<Schedule>,
+        mut schedules: Vec<Schedule>,
     ) -> Result<(Vec<Draft>, Vec<SubscriptionId>)> {
+        schedules.retain(|schedule| schedule.next.is_some());
         let mut all = round::load(connection, self.books.plans(), schedules).await?;
         let (mut drafts, mut failed) = (Vec::new(), Vec::new());
         for _ in 0..BOUNDARIES_MAX {
@@ -56,7 +59,10 @@ impl Forecast {
                     }
                     Outcome::Moved(draft) => {
                         drafts.extend(draft.map(|draft| *draft));
-                        going_on.push(billed);
+                        match billed.schedule.next {
+                            Some(_) => going_on.push(billed),
+                            None => *self.ended.entry(billed.customer()).or_default() += 1,
+                        }
                     }
                 }
             }
@@ -69,14 +75,14 @@ impl Forecast {
         Ok((drafts, failed))
     }
 
-    /// Invoices of late usage that no other one will hold, of these customers or of all.
+    /// Invoices of late usage that no other one will hold after those, of this customer or of all.
     pub(super) async fn late(
         &mut self,
         connection: &mut Connection,
         at: BusinessInstant,
         customer: Option<CustomerId>,
     ) -> Result<Vec<Draft>> {
-        let due = late::due(connection, at).await?.into_iter();
+        let due = late::due(connection, at, &self.ended).await?.into_iter();
         let due: BTreeSet<_> = due
             .filter(|due| customer.is_none_or(|customer| customer == *due))
             .collect();

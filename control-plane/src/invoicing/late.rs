@@ -1,6 +1,6 @@
 //! Late usage: units of windows that became known after these were billed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use rust_decimal::Decimal;
@@ -199,26 +199,37 @@ fn quantity(units: Units) -> Decimal {
     pricing::quantity(units).normalize()
 }
 
-/// Customers whose late usage is to go on an invoice of its own, each with when.
-async fn alone(connection: &mut Connection) -> Result<Vec<(CustomerId, BusinessInstant)>> {
-    let customers = windows::late_alone(connection).await?.into_iter();
-    Ok(customers
-        .map(|(customer, last)| (customer, last.after(BETWEEN_OWN_INVOICES)))
+/// By customer, how many subscriptions a look ahead has billed to their end; none where what is written is asked.
+pub(super) type Ended = HashMap<CustomerId, i64>;
+
+/// Customers whose late usage is to go on an invoice of its own, each with when: nothing of theirs is
+/// still to be billed, but what has `ended`.
+async fn alone(
+    connection: &mut Connection,
+    ended: &Ended,
+) -> Result<Vec<(CustomerId, BusinessInstant)>> {
+    let ended_of = |customer| ended.get(&customer).copied().unwrap_or_default();
+    let most = ended.values().copied().max().unwrap_or_default();
+    let late = windows::late_customers(connection, most).await?.into_iter();
+    let alone = late.filter(|late| late.going_on <= ended_of(late.customer));
+    Ok(alone
+        .map(|late| (late.customer, late.last.after(BETWEEN_OWN_INVOICES)))
         .collect())
 }
 
 /// The first instant at which late usage goes on an invoice of its own.
 pub(super) async fn first_due(connection: &mut Connection) -> Result<Option<BusinessInstant>> {
-    let alone = alone(connection).await?;
+    let alone = alone(connection, &Ended::new()).await?;
     Ok(alone.into_iter().map(|(_, at)| at).min())
 }
 
-/// Customers whose late usage is to go on an invoice of its own at `now`.
+/// Customers whose late usage is to go on an invoice of its own at `now`, after what has `ended`.
 pub(super) async fn due(
     connection: &mut Connection,
     now: BusinessInstant,
+    ended: &Ended,
 ) -> Result<BTreeSet<CustomerId>> {
-    let alone = alone(connection).await?.into_iter();
+    let alone = alone(connection, ended).await?.into_iter();
     let due = alone.filter(|(_, at)| *at <= now);
     Ok(due.map(|(customer, _)| customer).collect())
 }

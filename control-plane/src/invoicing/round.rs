@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::clock::BusinessInstant;
 use crate::database::Connection;
 use crate::error::{Error, Result};
-use crate::ids::SubscriptionId;
+use crate::ids::{CustomerId, SubscriptionId};
 use crate::subscriptions::{Loader, Member};
 
 /// Windows rated by one transaction, but that all of one boundary are: hourly prices of a yearly plan
@@ -151,6 +151,11 @@ impl<'a> Next<'a> {
 }
 
 impl Billed {
+    /// Who pays.
+    pub(super) fn customer(&self) -> CustomerId {
+        self.member.subscription.customer
+    }
+
     fn next(&self, ripe: &Ripe) -> Next<'_> {
         let boundary = next_boundary(&self.member, self.schedule.billed);
         let due = self.schedule.next.as_ref();

@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::InvoiceKind;
 use super::billing::{Authority, Done, Passes, bill_late};
 use super::forecast::Forecast;
 use super::preview::PreviewedInvoice;
 use super::schedules::{self, Place, Ripe};
-use super::{InvoiceKind, late};
 use crate::app::App;
 use crate::catalog::currency::Currency;
 use crate::clock::BusinessInstant;
@@ -178,11 +178,9 @@ async fn look_ahead(
         }
         tell(Event::Progress { done, of });
     }
-    if !late::due(&mut reader, as_of).await?.is_empty() {
-        for draft in forecast.late(&mut reader, as_of, None).await? {
-            tally.count(draft.head.kind, draft.head.currency, draft.total());
-            tell(Event::Previewed(PreviewedInvoice::of(draft)));
-        }
+    for draft in forecast.late(&mut reader, as_of, None).await? {
+        tally.count(draft.head.kind, draft.head.currency, draft.total());
+        tell(Event::Previewed(PreviewedInvoice::of(draft)));
     }
     Ok((tally, of.saturating_sub(done)))
 }

@@ -93,6 +93,31 @@ both_databases! {
         till.assert_sound().await;
     }
 
+    async fn a_dry_run_bills_late_usage_of_who_comes_to_an_end_in_it(database: TestDatabase) {
+        let till = Till::open(database).await;
+        let pro = till.check_out("acme", "pro", PAYS).await;
+        till.settle().await;
+        till.consume(&pro, "2026-01-01T00:00:00Z", 51_000).await;
+        till.go_to("02-01T00:03:00").await;
+        till.settle().await;
+        till.go_to("02-10T00:00:00").await;
+        let free = json!({"plan": "free", "timing": "immediate"});
+        act(&till.world, &pro, "change", &free).await.expect(200);
+        till.go_to("02-10T00:00:10").await;
+        till.settle().await;
+        // The end is passed over two minutes later: nothing is billed then, and nothing after it.
+        till.consume(&pro, "2026-01-01T00:00:00Z", 9_000).await;
+        let as_of = json!({"customer": "acme", "asOf": "2026-02-12T00:00:00Z"});
+        assert_eq!(heads(&preview(&till, &as_of).await), ["late 02-12 18.00"]);
+        till.go_to("02-12T00:00:00").await;
+        let (dry, previewed) = by_hand(&till, Mode::DryRun).await;
+        assert_eq!((dry.invoices, previewed), (1, 1));
+        let (made, _) = by_hand(&till, Mode::Bill).await;
+        assert_eq!(made.totals, dry.totals);
+        assert_eq!(made.totals[0].total.to_string(), "18.00");
+        till.assert_sound().await;
+    }
+
     async fn nobody_and_nothing_is_refused(database: TestDatabase) {
         let till = Till::open(database).await;
         let mistakes = till.world.post("/v1/invoices/preview", &json!({"asOf": "soon"})).await.mistakes();

@@ -6,10 +6,10 @@ use tollgate_engine::contract::WindowId;
 use tollgate_engine::slug::Slug;
 use tollgate_engine::units::Units;
 
-pub(super) use store::{corrected, insert, late, late_alone, update};
+pub(super) use store::{corrected, insert, late, late_customers, update};
 
 use crate::clock::BusinessInstant;
-use crate::ids::SubscriptionId;
+use crate::ids::{CustomerId, SubscriptionId};
 use crate::money::Minor;
 use crate::usage::Mark;
 
@@ -46,4 +46,14 @@ pub(super) struct Late {
     pub(super) rated: Rated,
     /// As the ledger holds it.
     pub(super) units: Units,
+}
+
+/// A customer with late usage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LateCustomer {
+    pub(super) customer: CustomerId,
+    /// How many of their subscriptions are still to be billed: an invoice of these will hold it.
+    pub(super) going_on: i64,
+    /// When they were last billed: the end of the last subscription, or the last invoice of late usage.
+    pub(super) last: BusinessInstant,
 }

@@ -3,7 +3,7 @@
 use tollgate_engine::contract::WindowId;
 use tollgate_engine::units::Units;
 
-use super::{Late, Rated};
+use super::{Late, LateCustomer, Rated};
 use crate::clock::BusinessInstant;
 use crate::database::Connection;
 use crate::database::bulk::{self, Cell};
@@ -140,34 +140,43 @@ pub(in crate::invoicing) async fn corrected(connection: &mut Connection) -> Resu
     late.map(|late| Ok(late?.rated)).collect()
 }
 
-/// A customer with late usage that no invoice to come will hold, and when they were last billed: the end
-/// of the last subscription, or the last invoice of late usage.
-pub(in crate::invoicing) async fn late_alone(
+/// Customers with late usage of whom at most so many subscriptions are still to be billed.
+pub(in crate::invoicing) async fn late_customers(
     connection: &mut Connection,
-) -> Result<Vec<(CustomerId, BusinessInstant)>> {
-    let rows: Vec<(String, Option<i64>, Option<i64>)> = sqlx::query_as(
-        "SELECT customer_id,
+    most_going_on: i64,
+) -> Result<Vec<LateCustomer>> {
+    let rows: Vec<(String, i64, Option<i64>, Option<i64>)> = sqlx::query_as(
+        "SELECT customer_id, going_on,
              (SELECT MAX(active_to_ms) FROM subscriptions
-              WHERE subscriptions.customer_id = alone.customer_id),
+              WHERE subscriptions.customer_id = late.customer_id),
              (SELECT MAX(boundary_ms) FROM invoices
-              WHERE invoices.customer_id = alone.customer_id AND kind = 'late')
+              WHERE invoices.customer_id = late.customer_id AND kind = 'late')
          FROM (
-             SELECT DISTINCT chains.customer_id
-             FROM usage_windows JOIN chains ON chains.id = usage_windows.chain_id
-             WHERE usage_windows.rated IS NOT NULL AND usage_windows.rated < usage_windows.units
-         ) alone
-         WHERE NOT EXISTS (
-             SELECT 1 FROM subscriptions
-             JOIN billing_schedules ON billing_schedules.subscription_id = subscriptions.id
-             WHERE subscriptions.customer_id = alone.customer_id AND boundary_ms IS NOT NULL)",
+             SELECT customer_id, (
+                 SELECT COUNT(*) FROM subscriptions
+                 JOIN billing_schedules ON billing_schedules.subscription_id = subscriptions.id
+                 WHERE subscriptions.customer_id = used.customer_id AND boundary_ms IS NOT NULL) AS going_on
+             FROM (
+                 SELECT DISTINCT chains.customer_id
+                 FROM usage_windows JOIN chains ON chains.id = usage_windows.chain_id
+                 WHERE usage_windows.rated IS NOT NULL AND usage_windows.rated < usage_windows.units
+             ) used
+         ) late
+         WHERE going_on <= $1",
     )
+    .bind(most_going_on)
     .fetch_all(connection)
     .await?;
-    let rows = rows.into_iter().map(|(customer, ended_ms, billed_ms)| {
-        let last_ms = ended_ms.max(billed_ms).unwrap_or(i64::MIN);
-        let customer = customer.parse().map_err(Error::internal)?;
-        Ok((customer, BusinessInstant::from_unix_ms(last_ms)))
-    });
+    let rows = rows
+        .into_iter()
+        .map(|(customer, going_on, ended_ms, billed_ms)| {
+            let last_ms = ended_ms.max(billed_ms).unwrap_or(i64::MIN);
+            Ok(LateCustomer {
+                customer: customer.parse().map_err(Error::internal)?,
+                going_on,
+                last: BusinessInstant::from_unix_ms(last_ms),
+            })
+        });
     rows.collect()
 }
 
