@@ -20,6 +20,23 @@ async fn status(world: &World, subscription: &Value) -> String {
     text(&look(world, subscription, "").await["status"]).to_owned()
 }
 
+/// Notes that units were used in the window that begins at an instant.
+async fn consume(world: &World, subscription: &Value, start: &str, units: u64) {
+    let start: jiff::Timestamp = start.parse().unwrap();
+    let mut tx = world.app.database.begin_write().await.unwrap();
+    sqlx::query(
+        "INSERT INTO usage_windows (chain_id, epoch, meter, start_ms, units, trimmed)
+         SELECT chain_id, epoch, 'calls', $1, $2, 0 FROM subscriptions WHERE id = $3",
+    )
+    .bind(start.as_millisecond())
+    .bind(i64::try_from(units * 1_000).unwrap())
+    .bind(text(&subscription["id"]))
+    .execute(&mut *tx)
+    .await
+    .unwrap();
+    tx.commit().await.unwrap();
+}
+
 both_databases! {
     async fn the_old_plan_goes_on_until_the_new_one_is_paid(database: TestDatabase) {
         let (world, free, paid) = waiting(database).await;
@@ -46,6 +63,18 @@ both_databases! {
         say(&world, "paid").await;
         let pro = change(&world, &paid, "pro").await;
         assert_eq!(pro["status"], "active");
+    }
+
+    async fn what_was_used_of_a_plan_that_waited_is_not_given_back(database: TestDatabase) {
+        let (world, _, paid) = waiting(database).await;
+        pass(&world, 3 * DAY).await;
+        say(&world, "paid").await;
+        consume(&world, &paid, "2026-01-14T00:00:00Z", 8_000).await;
+        pass(&world, DAY).await;
+        let pro = json!({"plan": "pro"});
+        let estimate = act(&world, &paid, "change/estimate-credit", &pro).await.expect(200);
+        // A fifth of 29.00, though most of the month that was paid for are to come.
+        assert_eq!(estimate["credit"], "5.80");
     }
 
     async fn an_invoice_that_is_voided_takes_the_change_with_it(database: TestDatabase) {

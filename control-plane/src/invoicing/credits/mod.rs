@@ -154,7 +154,9 @@ pub(super) fn quotas(old: &Member, period: Interval) -> Vec<(Slug, Units)> {
         },
         plan: old.plan.clone(),
     };
-    let Some(term) = whole.term_at(period.start) else {
+    // Who waited for the payment has been charged from before the beginning.
+    let start = period.start.max(old.subscription.active_from);
+    let Some(term) = whole.term_at(start) else {
         return Vec::new();
     };
     let mut meters = Vec::new();
@@ -168,9 +170,9 @@ pub(super) fn quotas(old: &Member, period: Interval) -> Vec<(Slug, Units)> {
             continue;
         };
         let windows = term
-            .windows(meter, *usage_period, period.start)
+            .windows(meter, *usage_period, start)
             .take_while(|window| window.start < period.end)
-            .filter(|window| period.start <= window.start);
+            .filter(|window| start <= window.start);
         let quota = windows.map(|window| window.share_of(*issued));
         let quota = quota.fold(Units::ZERO, Units::saturating_add);
         meters.push((meter.clone(), quota));
