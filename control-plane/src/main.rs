@@ -182,7 +182,9 @@ async fn serve(config: Config, roles: &[Role]) -> anyhow::Result<()> {
 
 async fn migrate(config: &Config) -> anyhow::Result<()> {
     telemetry::start_logging(&config.telemetry)?;
-    let database = Database::connect(&config.database).await?;
+    let database = Database::connect(&config.database)
+        .await
+        .context("cannot open the database")?;
     database.migrate().await?;
     database.close().await;
     println!("the schema is up to date");
@@ -190,7 +192,9 @@ async fn migrate(config: &Config) -> anyhow::Result<()> {
 }
 
 async fn doctor(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
-    let database = Database::connect(&config.database).await?;
+    let database = Database::connect(&config.database)
+        .await
+        .context("cannot open the database")?;
     let diagnosis = doctor::examine(&database, config).await?;
     database.close().await;
     if json {

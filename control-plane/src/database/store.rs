@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
 use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyPool, AssertSqlSafe, Executor, FromRow, Transaction};
+use sqlx::{Any, AnyPool, AssertSqlSafe, Connection as _, Executor, FromRow, Transaction};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::Backend;
 use crate::config::DatabaseConfig;
@@ -139,6 +140,22 @@ impl Database {
         self.read().await?.execute("SELECT 1").await.map(drop)
     }
 
+    /// What a look at every page of the file finds wrong; a server looks after its files itself.
+    ///
+    /// # Errors
+    /// When so much is wrong that the file cannot even be looked at.
+    pub async fn damage(&self) -> Result<Vec<String>, Failure> {
+        match self.backend {
+            Backend::Postgres => Ok(Vec::new()),
+            Backend::Sqlite => {
+                let found: Vec<String> = sqlx::query_scalar("PRAGMA quick_check(10)")
+                    .fetch_all(&self.readers)
+                    .await?;
+                Ok(found.into_iter().filter(|line| line != "ok").collect())
+            }
+        }
+    }
+
     /// Waits for running statements and closes every connection.
     pub async fn close(&self) {
         self.readers.close().await;
@@ -249,22 +266,40 @@ async fn pool(
     connections: u32,
 ) -> Result<AnyPool, Failure> {
     let setup = session_setup(backend, mode, config.busy_timeout());
-    AnyPoolOptions::new()
+    // A pool that cannot connect tries again until its time is over, and then says no more than that.
+    let tried = timeout(config.busy_timeout(), try_connection(options, &setup)).await;
+    let obstacle = match tried {
+        Ok(Err(failure)) if !is_temporary(&failure) => return Err(failure),
+        Ok(tried) => tried.err(),
+        Err(_) => return Err(Failure::PoolTimedOut),
+    };
+    let pool = AnyPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(config.busy_timeout())
         .after_connect(move |connection, _| {
             let setup = setup.clone();
-            Box::pin(async move {
-                for statement in setup {
-                    connection
-                        .execute(sqlx::raw_sql(AssertSqlSafe(statement)))
-                        .await?;
-                }
-                Ok(())
-            })
+            Box::pin(async move { set_up(connection, &setup).await })
         })
         .connect_with(options.clone())
-        .await
+        .await;
+    match (pool, obstacle) {
+        (Err(Failure::PoolTimedOut), Some(obstacle)) => Err(obstacle),
+        (pool, _) => pool,
+    }
+}
+
+async fn try_connection(options: &AnyConnectOptions, setup: &[String]) -> Result<(), Failure> {
+    let mut connection = Connection::connect_with(options).await?;
+    set_up(&mut connection, setup).await?;
+    connection.close().await
+}
+
+async fn set_up(connection: &mut Connection, setup: &[String]) -> Result<(), Failure> {
+    for statement in setup {
+        let statement = AssertSqlSafe(statement.clone());
+        connection.execute(sqlx::raw_sql(statement)).await?;
+    }
+    Ok(())
 }
 
 fn session_setup(backend: Backend, mode: Mode, patience: Duration) -> Vec<String> {

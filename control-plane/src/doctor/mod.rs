@@ -1,5 +1,6 @@
 //! What must hold of the money, checked over the real database: every violation is named.
 
+mod periods;
 mod store;
 
 use std::fmt;
@@ -27,6 +28,7 @@ const OTHER_CODES: [&str; 5] = [
     EVENT_OF_ANOTHER_MODE,
     TIME_OF_A_SANDBOX,
 ];
+const FILE_IS_DAMAGED: &str = "file_is_damaged";
 const SLICES_DIFFER: &str = "slices_differ";
 const WINDOW_OF_NOBODY: &str = "window_of_nobody";
 const WINDOW_NEVER_RATED: &str = "window_never_rated";
@@ -56,6 +58,9 @@ pub enum Invariant {
     B9,
     /// Test and live, and customers among each other, never mix.
     B10,
+    /// The database's file can be read.
+    #[serde(rename = "database")]
+    Database,
     /// Redis never drops anything.
     #[serde(rename = "redis")]
     Redis,
@@ -82,6 +87,7 @@ pub fn codes() -> impl Iterator<Item = &'static str> {
     store::CHECKS
         .iter()
         .map(|check| check.code)
+        .chain(periods::CODES)
         .chain(OTHER_CODES)
 }
 
@@ -149,6 +155,14 @@ impl fmt::Display for Finding {
 /// # Errors
 /// When the database refuses.
 pub async fn examine(database: &Database, config: &Config) -> Result<Diagnosis> {
+    let findings = damage(database).await;
+    if !findings.is_empty() {
+        // What else it says cannot be believed.
+        return Ok(Diagnosis {
+            checked: vec![Invariant::Database],
+            findings,
+        });
+    }
     let mut reader = database.read().await?;
     let mut diagnosis = Diagnosis {
         checked: Invariant::IN_DATABASE.to_vec(),
@@ -167,6 +181,19 @@ pub async fn examine(database: &Database, config: &Config) -> Result<Diagnosis> 
         }
     }
     Ok(diagnosis)
+}
+
+/// What of the database's file cannot be read.
+async fn damage(database: &Database) -> Vec<Finding> {
+    let damage = database.damage().await;
+    let damage = damage.unwrap_or_else(|failure| vec![failure.to_string()]);
+    let finding = |detail| Finding {
+        invariant: Invariant::Database,
+        code: FILE_IS_DAMAGED,
+        subject: "file".to_owned(),
+        detail,
+    };
+    damage.into_iter().map(finding).collect()
 }
 
 /// Everything in the database that does not hold.
@@ -188,6 +215,7 @@ pub async fn examine_database(
             });
         }
     }
+    periods::untiled(connection, &mut findings).await?;
     unrated_windows(connection, &mut findings).await?;
     for (window, [slices, whole]) in invoicing::uneven(connection).await? {
         findings.push(Finding {

@@ -4,7 +4,7 @@ use super::{Check, Invariant};
 use crate::database::{Connection, Failure};
 
 /// Every question that one statement answers. The first column is what it is about.
-pub(super) const CHECKS: [Check; 37] = [
+pub(super) const CHECKS: [Check; 36] = [
     Check {
         invariant: Invariant::B2,
         code: "events_are_not_their_counters",
@@ -30,30 +30,19 @@ pub(super) const CHECKS: [Check; 37] = [
                       AND w.epoch = r.epoch AND w.meter = r.meter AND w.start_ms = r.start_ms)",
     },
     Check {
-        invariant: Invariant::B1,
-        code: "periods_overlap",
-        says: "the end of a period that was charged, and the start of the next",
-        sql: "SELECT subscription_id || ' ' || rate_card, CAST(ended AS TEXT) || ', ' || CAST(period_start_ms AS TEXT)
-              FROM (SELECT subscription_id, rate_card, period_start_ms, LAG(period_end_ms) OVER (
-                        PARTITION BY subscription_id, rate_card ORDER BY period_start_ms, period_end_ms) AS ended
-                    FROM invoice_lines WHERE kind = 'fee') periods
-              WHERE ended > period_start_ms",
-    },
-    Check {
-        invariant: Invariant::B1,
-        code: "windows_overlap",
-        says: "the end of a window that was rated, and the start of the next",
-        sql: "SELECT chain_id || ' ' || meter, CAST(ended AS TEXT) || ', ' || CAST(start_ms AS TEXT)
-              FROM (SELECT chain_id, meter, start_ms, LAG(end_ms) OVER (
-                        PARTITION BY chain_id, epoch, meter, rate_card ORDER BY start_ms) AS ended
-                    FROM rated_windows) windows
-              WHERE ended > start_ms",
-    },
-    Check {
         invariant: Invariant::B9,
         code: "claim_without_token",
         says: "the token by which a job is held, which grows with each holder",
         sql: "SELECT name, CAST(token AS TEXT) FROM jobs WHERE token < 1",
+    },
+    Check {
+        invariant: Invariant::B9,
+        code: "committed_without_claim",
+        says: "token and owner of the claim that committed last, and of the last that was given",
+        sql: "SELECT name, CAST(committed_token AS TEXT) || ' ' || COALESCE(committed_by, 'nobody') || ', '
+                  || CAST(token AS TEXT) || ' ' || owner
+              FROM jobs WHERE committed_token > token
+                  OR (committed_token = token AND (committed_by IS NULL OR committed_by <> owner))",
     },
     Check {
         invariant: Invariant::B2,

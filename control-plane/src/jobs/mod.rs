@@ -2,7 +2,7 @@
 //!
 //! A job belongs to whoever holds its lease. Each new holder gets a greater fencing token, and
 //! commits only through [`Claim::commit`]: a worker that lost its claim, without knowing it,
-//! cannot commit.
+//! cannot commit. Whose claim committed last stands beside who holds the job, for the doctor.
 
 pub mod housekeeping;
 mod store;
@@ -39,6 +39,7 @@ pub trait Job: Send + Sync + 'static {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     name: String,
+    owner: WorkerId,
     token: i64,
 }
 
@@ -80,6 +81,7 @@ impl Claim {
         tx.commit().await?;
         Ok(token.map(|token| Self {
             name: name.to_owned(),
+            owner,
             token,
         }))
     }
@@ -94,7 +96,7 @@ impl Claim {
         until: MachineInstant,
     ) -> Result<(), ClaimError> {
         let mut tx = database.begin_write().await?;
-        let renewed = store::extend(&mut tx, &self.name, self.token, until).await?;
+        let renewed = store::extend(&mut tx, self, until).await?;
         self.held(renewed)?;
         Ok(tx.commit().await?)
     }
@@ -112,9 +114,9 @@ impl Claim {
     /// # Errors
     /// When it has; the transaction is then rolled back.
     pub async fn commit(&self, mut tx: Write) -> Result<(), ClaimError> {
-        // There is one writer at a time, so the token cannot change between this and the commit.
-        let token = store::token(&mut tx, &self.name).await?;
-        self.held(token == Some(self.token))?;
+        // There is one writer at a time, so the holder cannot change between this and the commit.
+        let held = store::note_commit(&mut tx, self).await?;
+        self.held(held)?;
         Ok(tx.commit().await?)
     }
 

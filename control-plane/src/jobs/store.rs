@@ -1,5 +1,6 @@
 //! Who holds which job.
 
+use super::Claim;
 use crate::clock::MachineInstant;
 use crate::database::{Connection, Failure};
 use crate::ids::WorkerId;
@@ -39,28 +40,39 @@ pub(super) async fn claim(
     .await
 }
 
-/// Moves the end of a lease, and says whether the token still holds the job.
+/// Moves the end of a lease, and says whether the claim still holds the job.
 pub(super) async fn extend(
     connection: &mut Connection,
-    name: &str,
-    token: i64,
+    claim: &Claim,
     until: MachineInstant,
 ) -> Result<bool, Failure> {
-    let extended =
-        sqlx::query("UPDATE jobs SET lease_until_ms = $1 WHERE name = $2 AND token = $3")
-            .bind(until.unix_ms())
-            .bind(name)
-            .bind(token)
-            .execute(connection)
-            .await?;
+    let extended = sqlx::query(
+        "UPDATE jobs SET lease_until_ms = $1 WHERE name = $2 AND token = $3 AND owner = $4",
+    )
+    .bind(until.unix_ms())
+    .bind(&claim.name)
+    .bind(claim.token)
+    .bind(claim.owner.to_string())
+    .execute(connection)
+    .await?;
     Ok(extended.rows_affected() == 1)
 }
 
-pub(super) async fn token(connection: &mut Connection, name: &str) -> Result<Option<i64>, Failure> {
-    sqlx::query_scalar("SELECT token FROM jobs WHERE name = $1")
-        .bind(name)
-        .fetch_optional(connection)
-        .await
+/// Notes that a claim commits, and says whether it still holds the job.
+pub(super) async fn note_commit(
+    connection: &mut Connection,
+    claim: &Claim,
+) -> Result<bool, Failure> {
+    let noted = sqlx::query(
+        "UPDATE jobs SET committed_token = token, committed_by = owner
+         WHERE name = $1 AND token = $2 AND owner = $3",
+    )
+    .bind(&claim.name)
+    .bind(claim.token)
+    .bind(claim.owner.to_string())
+    .execute(connection)
+    .await?;
+    Ok(noted.rows_affected() == 1)
 }
 
 pub(super) async fn free_all(connection: &mut Connection) -> Result<(), Failure> {

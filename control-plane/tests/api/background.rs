@@ -80,6 +80,21 @@ both_databases! {
         assert_eq!(pending(&world).await, 1);
     }
 
+    async fn a_claim_is_lost_with_the_row_that_kept_it(database: TestDatabase) {
+        let world = World::new(database).await;
+        let lost = take(&world).await.unwrap();
+        let mut tx = world.app.database.begin_write().await.unwrap();
+        sqlx::query("DELETE FROM jobs").execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
+        // Tokens begin anew: the next holder has the same.
+        let held = take(&world).await.unwrap();
+        let stale = lost.commit(traced(&world, "lost").await).await;
+        assert!(matches!(stale, Err(ClaimError::Lost { .. })), "{stale:?}");
+        assert!(lost.release(&world.app.database).await.is_err());
+        held.commit(traced(&world, "held").await).await.unwrap();
+        assert_eq!(pending(&world).await, 1);
+    }
+
     async fn a_claim_outlives_its_lease_until_someone_takes_over(database: TestDatabase) {
         let world = World::new(database).await;
         let held = take(&world).await.unwrap();

@@ -66,8 +66,13 @@ async fn note_events(till: &Till) {
 /// Faults by the code under which they are found.
 const FAULTS: &[(&str, &str)] = &[
     ("periods_overlap", "UPDATE invoice_lines SET period_end_ms = period_end_ms + 1 WHERE kind = 'fee'"),
+    ("periods_gap", "UPDATE invoice_lines SET period_end_ms = period_end_ms - 1 WHERE kind = 'fee'"),
+    ("periods_gap", "DELETE FROM invoice_lines WHERE kind = 'fee' AND period_start_ms = 1769904000000"),
     ("windows_overlap", "UPDATE rated_windows SET end_ms = end_ms + 1"),
+    ("windows_gap", "UPDATE rated_windows SET end_ms = end_ms - 1"),
     ("claim_without_token", "UPDATE jobs SET token = 0"),
+    ("committed_without_claim", "UPDATE jobs SET token = token - 1"),
+    ("committed_without_claim", "UPDATE jobs SET owner = 'wrk_00000000000000000000000000'"),
     ("slices_differ", "UPDATE rated_windows SET amount = amount + 1 WHERE corrections > 0"),
     ("window_is_not_its_counters", "UPDATE usage_windows SET units = units + 1 WHERE units > 0"),
     ("counters_without_window", "UPDATE usage_counters SET start_ms = start_ms + 1"),

@@ -168,6 +168,41 @@ both_databases! {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_file_is_named() {
+    let database = TestDatabase::sqlite();
+    let world = World::new(database.clone()).await;
+    let rows = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 5000)
+        INSERT INTO sequences (name, value) SELECT 'a row of some length ' || n, n FROM numbers";
+    let mut tx = world.app.database.begin_write().await.unwrap();
+    sqlx::query(rows).execute(&mut *tx).await.unwrap();
+    tx.commit().await.unwrap();
+    world.app.database.close().await;
+    let path = database.folder.path().join("tollgate.db");
+    let mut bytes = std::fs::read(&path).unwrap();
+    // The last pages hold some of those rows.
+    let end = bytes.len() - 40_000;
+    bytes[end..].fill(0xA5);
+    std::fs::write(&path, &bytes).unwrap();
+    let found = run(&database, &["doctor"]);
+    assert_eq!(found.status.code(), Some(1), "{found:?}");
+    let said = String::from_utf8(found.stdout).unwrap();
+    assert!(
+        said.starts_with("Database file_is_damaged file: "),
+        "{said}"
+    );
+    assert!(said.contains("\nchecked Database: "), "{said}");
+
+    bytes[..16].fill(0xA5);
+    std::fs::write(&path, &bytes).unwrap();
+    for arguments in [&["doctor"][..], &["migrate"], &["serve"]] {
+        let refused = run(&database, arguments);
+        assert_eq!(refused.status.code(), Some(1));
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert!(said.contains("file is not a database"), "{said}");
+    }
+}
+
 async fn count_customers(client: &Client, url: &str) -> usize {
     let (mut count, mut cursor) = (0, String::new());
     loop {
