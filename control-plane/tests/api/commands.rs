@@ -3,6 +3,7 @@
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
+use tollgate_engine::api_key::KeyHash;
 
 use crate::process::Process;
 use crate::world::{ADMIN_KEY, TestDatabase};
@@ -189,6 +190,70 @@ async fn commands_do_what_the_api_does() {
             .unwrap()
             .len(),
         2
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_before_are_imported_from_a_file() {
+    let shell = Shell::open();
+    shell.stock().await;
+    shell.table("customers create Other --key other");
+    for customer in ["acme", "other"] {
+        shell.table(&format!(
+            "subscriptions create {customer} free --key {customer}-api"
+        ));
+    }
+    // More than one request takes, and than one subscription may have.
+    let key = |number: usize| {
+        let subscription = ["acme-api", "other-api"][number % 2];
+        json!({"hash": KeyHash::of(&number.to_string()).to_string(), "subscription": subscription,
+            "name": format!("key {number}"), "bypass": number == 0})
+    };
+    let mut keys: Vec<Value> = (0..1_100).map(key).collect();
+    keys[700]["hash"] = json!("no hash");
+    keys[701]["subscription"] = json!("nobody");
+    shell.write("keys.json", &json!(keys));
+    let (status, said) = shell.failure("keys import keys.json");
+    assert_eq!(status, 2);
+    assert!(said.contains("\n  $[700].hash: "), "{said}");
+    assert!(
+        said.ends_with("\nThe 500 keys before were imported.\n"),
+        "{said}"
+    );
+    keys[700] = key(700);
+    shell.write("keys.json", &json!(keys));
+    let (_, said) = shell.failure("keys import keys.json");
+    assert!(said.contains("\n  $[701].subscription: "), "{said}");
+    keys[701] = key(701);
+    shell.write("keys.json", &json!(keys));
+    let imported = shell.json("keys import keys.json");
+    let imported = imported.as_array().unwrap();
+    assert_eq!(
+        (imported.len(), &imported[1_099]["name"]),
+        (1_100, &json!("key 1099"))
+    );
+    assert_eq!(imported[0]["bypass"], true);
+    // Again, from a pipe: nothing changes.
+    let again = shell
+        .command("keys import - --json")
+        .stdin(std::fs::File::open(shell.database.folder.path().join("keys.json")).unwrap())
+        .output()
+        .unwrap();
+    let again: Value = serde_json::from_slice(&again.stdout).unwrap();
+    assert_eq!(again.as_array().unwrap(), imported);
+    let listed = shell.table("keys list acme-api");
+    let listed = columns(&listed);
+    assert_eq!((listed.len(), listed[1][2]), (551, "key 1098"));
+    let revoked = shell.json(&format!(
+        "keys revoke {}",
+        imported[0]["id"].as_str().unwrap()
+    ));
+    assert!(revoked["revokedAt"].is_string());
+    shell.write("keys.json", &json!({"keys": []}));
+    let (status, said) = shell.failure("keys import keys.json");
+    assert_eq!(
+        (status, said.as_str()),
+        (2, "tollgate: the file is no JSON array of keys\n")
     );
 }
 

@@ -73,6 +73,24 @@ impl Client {
             .await
     }
 
+    /// The same for a document that is made of a part of another: places of mistakes are given by `place`, as the
+    /// other one has them.
+    pub(super) async fn post_part(
+        &self,
+        path: &[&str],
+        document: &Value,
+        place: impl Fn(&str) -> String,
+    ) -> Result<Value, Failure> {
+        let answer = self.ask(Method::POST, self.url(path), Some(document));
+        let mut answer = answer.await?;
+        for error in answer.body["errors"].as_array_mut().into_iter().flatten() {
+            if let Some(path) = error["path"].as_str() {
+                error["path"] = place(path).into();
+            }
+        }
+        answer.success()
+    }
+
     fn url(&self, path: &[&str]) -> Url {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
@@ -87,6 +105,15 @@ impl Client {
         url: Url,
         document: Option<&Value>,
     ) -> Result<Value, Failure> {
+        self.ask(method, url, document).await?.success()
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        url: Url,
+        document: Option<&Value>,
+    ) -> Result<Answer, Failure> {
         let mut request = self.http.request(method, url).bearer_auth(&self.admin_key);
         if let Some(document) = document {
             request = request.json(document);
@@ -97,7 +124,21 @@ impl Client {
         let answer = request.send().await.map_err(unreachable)?;
         let status = answer.status().as_u16();
         let text = answer.text().await.map_err(unreachable)?;
-        let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Ok(Answer {
+            status,
+            body: serde_json::from_str(&text).unwrap_or(Value::Null),
+        })
+    }
+}
+
+struct Answer {
+    status: u16,
+    body: Value,
+}
+
+impl Answer {
+    fn success(self) -> Result<Value, Failure> {
+        let Self { status, body } = self;
         match status {
             200..=299 => Ok(body),
             // The document, the query or the name of something is wrong.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::shown::Shown;
 use super::{Failure, read_json};
+use crate::cli::progress::Bar;
 
 const COLUMNS: &[&str] = &[
     "id",
@@ -20,8 +21,8 @@ const COLUMNS: &[&str] = &[
     "revokedAt",
 ];
 const ISSUED: &[&str] = &["id", "chain", "name", "subject", "expiresAt", "secret"];
-/// Keys imported by one request.
-const IMPORTED_AT_ONCE: usize = 1_000;
+/// Keys imported by one request: so many fit into its body however long their names are.
+const IMPORTED_AT_ONCE: usize = 500;
 
 /// What to do with API keys.
 #[derive(Debug, Subcommand)]
@@ -95,13 +96,47 @@ async fn import(client: &Client, keys: Value) -> Result<Shown, Failure> {
         ));
     };
     let mut imported = Vec::with_capacity(keys.len());
-    for part in keys.chunks(IMPORTED_AT_ONCE) {
-        let mut answer = client
-            .post(&["keys", "import"], &json!({"keys": part}))
-            .await?;
+    let mut bar = Bar::new("keys");
+    for (number, part) in keys.chunks(IMPORTED_AT_ONCE).enumerate() {
+        let before = number * IMPORTED_AT_ONCE;
+        let document = json!({"keys": part});
+        let answer = client.post_part(&["keys", "import"], &document, |path| place(path, before));
+        let answer = answer.await;
+        if answer.is_err() {
+            bar.clear();
+        }
+        let mut answer = answer.map_err(|failure| failure.after(before))?;
         if let Value::Array(items) = answer["items"].take() {
             imported.extend(items);
         }
+        bar.show(imported.len() as u64, keys.len() as u64);
     }
+    bar.clear();
     Ok(Shown::new(Value::Array(imported), COLUMNS))
+}
+
+/// Where in the file something is that stands at a path of a part of it, before which there are so many keys.
+fn place(path: &str, before: usize) -> String {
+    let in_part = path.strip_prefix("$.keys[").and_then(|rest| {
+        let (index, rest) = rest.split_once(']')?;
+        Some((index.parse::<usize>().ok()?, rest))
+    });
+    match in_part {
+        Some((index, rest)) => format!("$[{}]{rest}", before + index),
+        None => path.to_owned(),
+    }
+}
+
+impl Failure {
+    /// Why the import stopped, and how far it came.
+    fn after(self, imported: usize) -> Self {
+        let told = |why: String| match imported {
+            0 => why,
+            some => format!("{why}\nThe {some} keys before were imported."),
+        };
+        match self {
+            Self::BadInput(why) => Self::BadInput(told(why)),
+            Self::Failed(why) => Self::Failed(told(why)),
+        }
+    }
 }
