@@ -60,3 +60,4 @@ mod telling;
 mod till;
 mod webhooks;
 mod zones;
+mod zuplo;
