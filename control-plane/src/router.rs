@@ -139,6 +139,7 @@ fn money() -> Vec<(Scope, UtoipaMethodRouter<App>)> {
         ),
         (Read, routes!(checkout::routes::get_checkout_session)),
         (Customers, routes!(payments::routes::create_portal_session)),
+        (Read, routes!(payments::routes::get_billing_readiness)),
         (Read, routes!(webhooks::routes::list_stripe_events)),
         (Read, routes!(webhooks::routes::get_stripe_event)),
         (Billing, routes!(webhooks::routes::replay_stripe_event)),

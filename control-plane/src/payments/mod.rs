@@ -2,6 +2,7 @@
 
 pub mod checkout;
 pub mod grace;
+pub mod readiness;
 pub mod reconcile;
 pub mod routes;
 mod store;

@@ -1,11 +1,13 @@
-//! Stripe's customer portal over HTTP.
+//! Whether money can be taken, and Stripe's customer portal, over HTTP.
 
+use axum::Json;
 use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::checkout::is_web_url;
 use super::ensure_customer;
+use super::readiness::{BillingReadiness, billing_readiness};
 use crate::app::App;
 use crate::customers;
 use crate::error::Result;
@@ -49,6 +51,13 @@ pub struct PortalSession {
     customer: CustomerId,
     /// Where to send the customer, soon: it lasts minutes.
     url: String,
+}
+
+/// Lists what is ready to take money and what is not. Stripe is asked for it, and nothing is changed there.
+#[utoipa::path(get, path = "/v1/billing-readiness", tag = "billing",
+    responses((status = 200, description = "What is ready and what is not.", body = BillingReadiness)))]
+pub async fn get_billing_readiness(State(app): State<App>) -> Result<Json<BillingReadiness>> {
+    billing_readiness(&app).await.map(Json)
 }
 
 /// Makes a link to Stripe's portal, where a customer replaces the card and sees invoices.

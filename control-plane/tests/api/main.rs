@@ -49,6 +49,7 @@ mod process;
 mod publishing;
 mod quotes;
 mod rate_limits;
+mod readiness;
 mod renewals;
 mod requests;
 mod sandbox;

@@ -38,11 +38,12 @@ pub struct Process {
 
 impl Process {
     pub fn start(database: &TestDatabase) -> Self {
-        let mut child = command(database)
-            .arg("serve")
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::begin(command(database))
+    }
+
+    /// One with settings of its own.
+    pub fn begin(mut command: Command) -> Self {
+        let mut child = command.arg("serve").stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut seen = Vec::new();
         let address = loop {

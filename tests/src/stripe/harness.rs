@@ -99,12 +99,16 @@ impl StripeSimulator {
     /// # Panics
     /// When it is no URL.
     pub fn send_webhooks_to(&self, url: &str) {
-        let added = add_endpoint(
-            &mut self.simulator.world(),
-            url,
-            &["*"],
-            self.webhook_secret(),
-        );
+        self.send_some_webhooks_to(url, &["*"]);
+    }
+
+    /// Sends events of these types to `url` from now on.
+    ///
+    /// # Panics
+    /// When it is no URL.
+    pub fn send_some_webhooks_to(&self, url: &str, kinds: &[&str]) {
+        let secret = self.webhook_secret();
+        let added = add_endpoint(&mut self.simulator.world(), url, kinds, secret);
         added.expect("it is a URL");
     }
 

@@ -42,6 +42,14 @@ impl BillingProfileDocument {
     }
 }
 
+/// What holds for all invoices.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn find(connection: &mut Connection) -> Result<BillingProfile> {
+    store::load(connection).await
+}
+
 /// The zone whose dates the boundaries of a customer's next subscription are.
 ///
 /// # Errors

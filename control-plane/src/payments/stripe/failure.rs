@@ -109,6 +109,12 @@ impl StripeError {
         })
     }
 
+    /// Whether Stripe does not know the key.
+    #[must_use]
+    pub fn is_unauthenticated(&self) -> bool {
+        self.refusal().is_some_and(|refusal| refusal.status == 401)
+    }
+
     /// Whether the key may not do this.
     #[must_use]
     pub fn is_forbidden(&self) -> bool {

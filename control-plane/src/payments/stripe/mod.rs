@@ -5,6 +5,7 @@
 //! down. A key that is so old that Stripe may have forgotten it is not used again before the object
 //! it would make was looked for.
 
+mod account;
 mod answers;
 mod customers;
 mod failure;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use stripe_client_core::StripeRequest;
 
+pub use account::{Permission, StripeAccount, StripeWebhookEndpoint};
 pub use answers::{
     StripeCheckoutSession, StripeCustomer, StripeInvoice, StripeInvoiceStatus, StripeMetadata,
     StripePaymentMethod, StripePortalSession, metadata,

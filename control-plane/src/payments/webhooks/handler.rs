@@ -24,6 +24,35 @@ const ATTEMPTS_MAX: u32 = 20;
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
 
+/// The types of events that are handled.
+const HANDLED: [(&str, Family); 20] = [
+    ("checkout.session.completed", Family::Checkout),
+    ("checkout.session.async_payment_succeeded", Family::Checkout),
+    ("checkout.session.async_payment_failed", Family::Checkout),
+    ("checkout.session.expired", Family::Checkout),
+    ("customer.updated", Family::Customer),
+    ("customer.deleted", Family::Customer),
+    ("setup_intent.succeeded", Family::Method),
+    ("setup_intent.setup_failed", Family::Method),
+    ("payment_method.attached", Family::Method),
+    ("payment_method.detached", Family::Method),
+    ("payment_method.updated", Family::Method),
+    ("payment_method.automatically_updated", Family::Method),
+    ("invoice.finalized", Family::Invoice),
+    ("invoice.finalization_failed", Family::Invoice),
+    ("invoice.paid", Family::Invoice),
+    ("invoice.payment_failed", Family::Invoice),
+    ("invoice.payment_action_required", Family::Invoice),
+    ("invoice.voided", Family::Invoice),
+    ("invoice.marked_uncollectible", Family::Invoice),
+    ("invoice.overdue", Family::Invoice),
+];
+
+/// The types of events that something here depends on.
+pub fn handled() -> impl Iterator<Item = &'static str> {
+    HANDLED.iter().map(|(kind, _)| *kind)
+}
+
 /// Whether anything here depends on events of this type.
 pub(super) fn concerns(kind: &str) -> bool {
     Subject::family(kind).is_some()
@@ -50,28 +79,8 @@ enum Family {
 
 impl Subject {
     fn family(kind: &str) -> Option<Family> {
-        match kind {
-            "checkout.session.completed"
-            | "checkout.session.async_payment_succeeded"
-            | "checkout.session.async_payment_failed"
-            | "checkout.session.expired" => Some(Family::Checkout),
-            "customer.updated" | "customer.deleted" => Some(Family::Customer),
-            "setup_intent.succeeded"
-            | "setup_intent.setup_failed"
-            | "payment_method.attached"
-            | "payment_method.detached"
-            | "payment_method.updated"
-            | "payment_method.automatically_updated" => Some(Family::Method),
-            "invoice.finalized"
-            | "invoice.finalization_failed"
-            | "invoice.paid"
-            | "invoice.payment_failed"
-            | "invoice.payment_action_required"
-            | "invoice.voided"
-            | "invoice.marked_uncollectible"
-            | "invoice.overdue" => Some(Family::Invoice),
-            _ => None,
-        }
+        let mut handled = HANDLED.iter();
+        handled.find_map(|(handled, family)| (*handled == kind).then_some(*family))
     }
 
     fn of(kind: &str, event: &Envelope) -> Self {

@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-pub use handler::EventHandler;
+pub use handler::{EventHandler, handled};
 pub use inbox::receive;
-pub use store::{pending, remove_handled};
+pub use store::{dead, pending, remove_handled};
 
 use crate::clock::MachineInstant;
 use crate::ids::StripeEventId;

@@ -141,6 +141,17 @@ pub async fn pending(connection: &mut Connection) -> Result<u64> {
     Ok(u64::try_from(count).unwrap_or(0))
 }
 
+/// How many events failed so often that a person has to look.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn dead(connection: &mut Connection) -> Result<u64> {
+    let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM stripe_events WHERE status = 'dead'")
+        .fetch_one(connection)
+        .await?;
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
 /// When the oldest event came in that is to be handled.
 pub(super) async fn oldest_pending(connection: &mut Connection) -> Result<Option<MachineInstant>> {
     let select = "SELECT MIN(received_at_ms) FROM stripe_events WHERE status = 'pending'";
