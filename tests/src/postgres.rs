@@ -1,13 +1,13 @@
 //! A PostgreSQL server of a test's own, which ends with it however it ends.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::LazyLock;
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{LazyLock, Mutex};
 
-/// Starts a server in a new folder, says so, and ends it when its input does: with the test run.
+/// Starts a server in a new folder, says so, does what its input says, and ends it when that ends: with the test run.
 /// The locale is one whose order of texts differs from that of bytes.
 const SCRIPT: &str = r#"
 set -eu
@@ -15,15 +15,31 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 initdb -D "$folder/data" -A trust -U postgres -E UTF8 --locale=C.UTF-8 \
     --locale-provider=icu --icu-locale=en-US --no-sync >"$folder/log" 2>&1 || { cat "$folder/log" >&2; exit 1; }
-postgres -D "$folder/data" -k "$folder" -p "$1" -c listen_addresses=127.0.0.1 \
-    -c fsync="$2" -c max_connections=400 >"$folder/log" 2>&1 &
-server=$!
-until pg_isready -q -h 127.0.0.1 -p "$1"; do
-    kill -0 "$server" 2>/dev/null || { cat "$folder/log" >&2; exit 1; }
-    sleep 0.05
+begin() {
+    postgres -D "$folder/data" -k "$folder" -p "$1" -c listen_addresses=127.0.0.1 \
+        -c fsync="$2" -c max_connections=400 >"$folder/log" 2>&1 &
+    server=$!
+    until pg_isready -q -h 127.0.0.1 -p "$1"; do
+        kill -0 "$server" 2>/dev/null || { cat "$folder/log" >&2; exit 1; }
+        sleep 0.05
+    done
+}
+tell() {
+    for process in "$server" $(cat "/proc/$server/task/$server/children"); do
+        kill "$1" "$process" 2>/dev/null || true
+    done
+}
+begin "$@"
+echo done
+while read -r word; do
+    case "$word" in
+        freeze) tell -STOP ;;
+        thaw) tell -CONT ;;
+        kill) tell -KILL; wait "$server" 2>/dev/null || true ;;
+        start) begin "$@" ;;
+    esac
+    echo done
 done
-echo ready
-cat >/dev/null
 kill -INT "$server"
 wait "$server" || true
 "#;
@@ -43,8 +59,23 @@ pub struct PostgresServer {
     binaries: PathBuf,
     port: u16,
     databases: AtomicU32,
-    /// Ends when its input does, which it has with this process at the latest.
-    _script: Child,
+    script: Mutex<Script>,
+}
+
+/// What runs the server. It ends when its input does, which it has with this process at the latest.
+#[derive(Debug)]
+struct Script {
+    child: Child,
+    output: BufReader<ChildStdout>,
+}
+
+impl Script {
+    fn wait(&mut self) {
+        let mut line = String::new();
+        let read = self.output.read_line(&mut line);
+        read.expect("the output is text");
+        assert_eq!(line, "done\n", "PostgreSQL is installed and does not run");
+    }
 }
 
 impl PostgresServer {
@@ -74,21 +105,43 @@ impl PostgresServer {
             .stdout(Stdio::piped())
             .spawn()
             .expect("a shell can be started");
-        let mut line = String::new();
         let output = child.stdout.take().expect("the output is a pipe");
-        BufReader::new(output)
-            .read_line(&mut line)
-            .expect("the output is text");
-        assert_eq!(
-            line, "ready\n",
-            "PostgreSQL is installed and does not start"
-        );
+        let output = BufReader::new(output);
+        let mut script = Script { child, output };
+        script.wait();
         Some(Self {
             binaries,
             port,
             databases: AtomicU32::new(0),
-            _script: child,
+            script: Mutex::new(script),
         })
+    }
+
+    /// Stops all its processes where they are: connections stay, and nothing answers.
+    pub fn freeze(&self) {
+        self.tell("freeze");
+    }
+
+    /// Lets them go on.
+    pub fn thaw(&self) {
+        self.tell("thaw");
+    }
+
+    /// Kills all its processes.
+    pub fn kill(&self) {
+        self.tell("kill");
+    }
+
+    /// Starts it again after that, where it was and with what it had.
+    pub fn start_again(&self) {
+        self.tell("start");
+    }
+
+    fn tell(&self, word: &str) {
+        let mut script = self.script.lock().expect("no test failed telling it");
+        let input = script.child.stdin.as_mut().expect("the input is a pipe");
+        writeln!(input, "{word}").expect("the script reads");
+        script.wait();
     }
 
     /// The URL of a new, empty database.

@@ -43,6 +43,7 @@ mod losses;
 mod model;
 mod money;
 mod openapi;
+mod outages;
 mod plans;
 mod previews;
 mod process;
