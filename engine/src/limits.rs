@@ -105,6 +105,8 @@ pub const LEASE_TTL_MAX_MS: u64 = 300_000;
 pub const WAIT_FOR_UNITS_MAX_MS: u64 = 10_000;
 /// Longest time without Redis during which known keys may go on, in seconds: 72 hours.
 pub const STALE_FOR_MAX_SECONDS: u64 = 72 * 3_600;
+/// How long claims wait for more of them after Redis has answered the last, in milliseconds.
+pub const COMPANY_MAX_MS: u64 = 1;
 /// Longest time between two ticks while anything waits, in milliseconds.
 pub const TICK_MAX_MS: u64 = 50;
 

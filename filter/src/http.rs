@@ -124,12 +124,16 @@ impl Http {
 
     /// Has what follows wait until Redis has counted what the response told, where a rule wants that.
     fn hold(&mut self, ticket: &Ticket) -> Action {
+        if !ticket.is_claimed() {
+            return Action::Continue;
+        }
         let now = self.shared.clock.latest();
-        let must_wait = ticket.is_claimed()
-            && self
-                .shared
-                .with_worker(|worker| worker.hold(self.id, ticket, now));
+        let must_wait = self
+            .shared
+            .with_worker(|worker| worker.hold(self.id, ticket, now));
         if !must_wait {
+            // Claims may have waited for this one's client.
+            self.shared.wake_root_if_wanted(now);
             return Action::Continue;
         }
         self.shared.hold(self.id);
@@ -222,7 +226,7 @@ impl HttpContext for Http {
             Carried::Answered => Action::Pause,
             Carried::Waits => {
                 self.stage = Stage::Waiting;
-                self.shared.wake_root();
+                self.shared.wake_root_if_wanted(now);
                 Action::Pause
             }
         }

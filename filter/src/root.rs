@@ -8,7 +8,7 @@ use proxy_wasm::types::ContextType;
 use tollgate_engine::admission::{
     CallFailure, CallResult, Ending, Now, RequestId, Verdict, Worker,
 };
-use tollgate_engine::limits::{LEAVE_MAX_MS, TICK_MAX_MS};
+use tollgate_engine::limits::{COMPANY_MAX_MS, LEAVE_MAX_MS, TICK_MAX_MS};
 use tollgate_engine::policy::{Policy, Redis};
 
 use crate::host::{self, CallEnd, ContextId, LogLevel, Map, WakeUp};
@@ -139,7 +139,7 @@ impl Running {
         self.carry_out(decided);
         self.release(now);
         self.call(now);
-        self.adapt_tick();
+        self.adapt_tick(now);
     }
 
     fn call(&mut self, now: Now) {
@@ -256,10 +256,17 @@ impl Running {
     }
 
     /// Ticks faster while requests wait for something else than the answer to a call.
-    fn adapt_tick(&mut self) {
-        let waits =
-            !self.shared.is_calling() && self.shared.with_worker(|worker| worker.has_waiting());
-        let tick_ms = if waits { TICK_WAITING_MS } else { TICK_MAX_MS };
+    fn adapt_tick(&mut self, now: Now) {
+        let (waits, awaits_company) = self
+            .shared
+            .with_worker(|worker| (worker.has_waiting(), worker.awaits_company(now)));
+        let tick_ms = match (waits, self.shared.is_calling()) {
+            (false, _) => TICK_MAX_MS,
+            // What has begun to wait for company will most likely do so again.
+            (true, true) => self.tick_ms,
+            (true, false) if awaits_company => COMPANY_MAX_MS,
+            (true, false) => TICK_WAITING_MS,
+        };
         if tick_ms == self.tick_ms {
             return;
         }

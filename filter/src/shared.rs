@@ -86,6 +86,13 @@ impl Shared {
         }
     }
 
+    /// The same, where a request that came or went may have made a call worth while.
+    pub fn wake_root_if_wanted(&self, now: Now) {
+        if !self.is_calling.get() && self.with_worker(|worker| worker.wants_call(now)) {
+            self.wake_root();
+        }
+    }
+
     /// Notes that the root context is awake.
     pub fn root_is_awake(&self) {
         self.wake_up.hear();

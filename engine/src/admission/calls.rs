@@ -60,6 +60,8 @@ impl Worker {
         self.add_batches(&mut bytes, &mut parts, now_ms);
         self.add_rates(&mut bytes, &mut parts, now_ms);
         self.add_lookups(&mut bytes, &mut parts, now_ms);
+        // No part: what it answers tells nothing.
+        call::quit(&mut bytes);
         self.call = Some(Call {
             sent_ms: now_ms,
             parts,
@@ -68,15 +70,16 @@ impl Worker {
     }
 
     fn has_something_to_ask(&mut self, now_ms: u64) -> bool {
+        let awaits_more = self.company.is_awaited(self.waiting.len(), now_ms);
         !self.lookups.is_empty()
             || !self.rates_ahead.is_empty()
             || self.link.reading_due(now_ms)
             || self.link.probe_due(now_ms)
             || self.chains.is_any_due(now_ms, &self.rules)
-            || self
-                .waiting
-                .iter()
-                .any(|waiting| self.asks(&waiting.lack, now_ms))
+            || self.waiting.iter().any(|waiting| {
+                let may_wait = awaits_more && matches!(waiting.lack, Lack::Claim(_));
+                !may_wait && self.asks(&waiting.lack, now_ms)
+            })
     }
 
     /// Whether what a request lacks is to be asked for now; units that were refused are asked for again later.

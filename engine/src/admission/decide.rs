@@ -83,9 +83,9 @@ impl Worker {
             let (request, rule) = (waiting.request, waiting.rule);
             let is_late = now.monotonic_ms >= waiting.arrived_ms + patience_ms;
             if let Lack::Claim(claiming) = &waiting.lack
-                && claiming.sent.is_some()
                 && self.link.is_up()
                 && !is_late
+                && self.claim_stands(&waiting.hash, claiming, now.monotonic_ms)
             {
                 self.waiting.push(waiting);
                 continue;
@@ -189,7 +189,7 @@ impl Worker {
             spent,
             document,
             term,
-            is_claimed: claimed.is_some(),
+            claimed: None,
             open: Open::begin(demand, waiting.hash),
         };
         self.ask_ahead(chain_ref, rates, now.monotonic_ms);

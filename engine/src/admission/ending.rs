@@ -82,6 +82,7 @@ impl Worker {
     /// Takes back the ticket of an admitted request. A response that told costs counts as far as it was seen, whatever
     /// it ended with.
     pub fn finish(&mut self, ticket: &Ticket, ending: Ending, now: Now) {
+        self.company.come_back(ticket.claimed);
         if let Some(open) = &ticket.open
             && let Some(reading) = &open.reading
         {
@@ -174,7 +175,7 @@ impl Worker {
                 continue;
             };
             let outcome = outcome(place);
-            if ticket.is_claimed {
+            if ticket.is_claimed() {
                 let milli = match outcome {
                     Outcome::Consumed => reservation.milli,
                     Outcome::Released => 0,

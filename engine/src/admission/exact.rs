@@ -12,6 +12,7 @@ use super::cache::ChainRef;
 use super::spend::{Short, Spending};
 use super::verdict::Spent;
 use super::{Lack, Now, RequestId, Ticket, Verdict, Worker};
+use crate::api_key::KeyHash;
 use crate::contract::call::{Bounds, ClaimCost};
 use crate::lease::{Claim, Counted, Need, Reservation};
 use crate::policy::Demand;
@@ -123,6 +124,16 @@ impl Worker {
             && !(heeds_limits && claiming.claim.costs.iter().any(is_short))
     }
 
+    /// Whether a request need not be decided again: its claim is with Redis, or will be as it was decided.
+    pub(super) fn claim_stands(&mut self, key: &KeyHash, claiming: &Claiming, now_ms: u64) -> bool {
+        let document = || self.chains.look(claiming.chain)?.document();
+        claiming.sent.is_some()
+            || self.link.is_fresh(now_ms)
+                && self.asks_claim(claiming, now_ms)
+                && document().is_some_and(|known| Rc::ptr_eq(known, &claiming.ticket.document))
+                && self.keys.find(key) == Some(claiming.chain)
+    }
+
     /// Takes up the claims of all that wait, alike ones as one, by the place of their chain.
     pub(super) fn gather_claims(&mut self, now_ms: u64) -> BTreeMap<u32, (ChainRef, Vec<Claim>)> {
         let mut by_chain = BTreeMap::<u32, (ChainRef, Vec<Claim>)>::new();
@@ -168,6 +179,7 @@ impl Worker {
         if self.counted.is_empty() {
             return Vec::new();
         }
+        self.company.begin(now.monotonic_ms);
         let counted = std::mem::take(&mut self.counted);
         let mut by_chain: BTreeMap<u32, (ChainRef, Counted)> = counted
             .into_iter()
@@ -200,7 +212,10 @@ impl Worker {
     }
 
     fn go_on(&mut self, claiming: Claiming, now: Now) -> Ticket {
-        let Claiming { chain, ticket, .. } = claiming;
+        let Claiming {
+            chain, mut ticket, ..
+        } = claiming;
+        ticket.claimed = Some(self.company.leave());
         let now_ms = now.monotonic_ms;
         if let Some(known) = self.chains.get(chain) {
             for (number, reservation) in &ticket.spent {
@@ -228,7 +243,7 @@ impl Worker {
     /// Whether a response must be held back until Redis has counted what it told; then [`Worker::take_told`] names its
     /// request.
     pub fn hold(&mut self, request: RequestId, ticket: &Ticket, now: Now) -> bool {
-        if !ticket.is_claimed || ticket.open.is_none() {
+        if !ticket.is_claimed() || ticket.open.is_none() {
             return false;
         }
         if !self.link.is_up() {

@@ -27,6 +27,7 @@ impl Worker {
     /// Takes back the ticket of an admitted request whose response was gRPC; a stream that was broken off before its
     /// status has [`GrpcStatus::CANCELLED`].
     pub fn finish_grpc(&mut self, ticket: &Ticket, status: GrpcStatus, now: Now) {
+        self.company.come_back(ticket.claimed);
         if !self.is_metered(ticket, Ending::Grpc(status)) {
             self.settle(ticket, now, |_| Outcome::Released);
             return;

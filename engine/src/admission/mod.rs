@@ -7,6 +7,7 @@
 mod answers;
 mod cache;
 mod calls;
+mod company;
 mod decide;
 mod ending;
 mod exact;
@@ -35,6 +36,7 @@ use crate::problem::Code;
 
 use cache::{ChainRef, Chains, Keys};
 use calls::SettleBudget;
+use company::Company;
 use exact::{Claiming, Held};
 use link::Link;
 use lookups::Lookups;
@@ -136,6 +138,7 @@ pub struct Worker {
     link: Link,
     call: Option<Call>,
     counted: Vec<(ChainRef, Counted)>,
+    company: Company,
     held: Vec<Held>,
     settles: SettleBudget,
     load_scripts: bool,
@@ -177,6 +180,7 @@ impl Worker {
             link: Link::new(policy.redis.max_calls_per_second),
             call: None,
             counted: Vec::new(),
+            company: Company::default(),
             held: Vec::new(),
             settles: SettleBudget::default(),
             load_scripts: false,
@@ -289,6 +293,20 @@ impl Worker {
     #[must_use]
     pub const fn has_waiting(&self) -> bool {
         !self.waiting.is_empty() || !self.held.is_empty()
+    }
+
+    /// Whether claims that wait, if any do, wait for more of them before the next call.
+    #[must_use]
+    pub const fn awaits_company(&self, now: Now) -> bool {
+        self.company
+            .is_awaited(self.waiting.len(), now.monotonic_ms)
+    }
+
+    /// Whether a request that came or went is a reason to look for a call to make: it is not while claims wait for more
+    /// of them, but that has to begin.
+    #[must_use]
+    pub const fn wants_call(&self, now: Now) -> bool {
+        self.waiting.len() == 1 || !self.waiting.is_empty() && !self.awaits_company(now)
     }
 
     /// Decides what can be decided of the requests that wait, without an answer of Redis: for those that waited too

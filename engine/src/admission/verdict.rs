@@ -5,6 +5,7 @@ use std::rc::Rc;
 use smallvec::SmallVec;
 
 use super::cache::ChainRef;
+use super::company::Round;
 use super::rates::RateRefusal;
 use crate::api_key::KeyHash;
 use crate::contract::AccessDocument;
@@ -120,8 +121,8 @@ pub struct Ticket {
     pub identity: Rc<[(&'static str, String)]>,
     pub(super) document: Rc<AccessDocument>,
     pub(super) term: usize,
-    /// Whether Redis has counted it.
-    pub(super) is_claimed: bool,
+    /// Which answer said that Redis has counted it.
+    pub(super) claimed: Option<Round>,
     /// Only where the response tells what it costs.
     pub(super) open: Option<Box<Open>>,
 }
@@ -175,7 +176,7 @@ impl Ticket {
     /// Whether Redis counted its units before it went on.
     #[must_use]
     pub const fn is_claimed(&self) -> bool {
-        self.is_claimed
+        self.claimed.is_some()
     }
 
     /// `sub_…`.

@@ -60,6 +60,14 @@ local function counter(field)
   return tonumber(redis.call('HGET', usage, field) or '0')
 end
 
+local function counters(...)
+  local values = redis.call('HMGET', usage, ...)
+  for at = 1, #values do
+    values[at] = tonumber(values[at] or '0')
+  end
+  return unpack(values)
+end
+
 -- Changes a lease by so many units, but not below nothing.
 local function change_lease(window, holder, units)
   local field = 'l/' .. window .. '/' .. holder
@@ -74,11 +82,10 @@ local function set_lease(window, holder, units)
   change_lease(window, holder, units - counter('l/' .. window .. '/' .. holder))
 end
 
--- Takes up to so many units out of a counter, and answers how many.
-local function draw(field, units)
-  local left = counter(field)
+-- Takes up to so many units out of a counter with so many left, and answers how many.
+local function draw(field, left, units)
   local drawn = math.min(left, units)
-  if drawn == left then
+  if drawn > 0 and drawn == left then
     redis.call('HDEL', usage, field)
   elseif drawn > 0 then
     redis.call('HINCRBY', usage, field, whole(-drawn))
@@ -94,7 +101,7 @@ end
 
 local function record(window, hour, key, units)
   local field = 'h/' .. window .. '/' .. hour .. '/' .. key
-  units = units - draw('e/' .. window, units)
+  units = units - draw('e/' .. window, counter('e/' .. window), units)
   if units > 0 then
     redis.call('HINCRBY', usage, field, whole(units))
     redis.call('SADD', dirty, field)
@@ -109,19 +116,23 @@ local function take(window, hour, key, units)
   count(window, units)
 end
 
-local function finish(window, hour, key, units)
+-- Takes units of a claim out of where they are; answers how many were open, and how many recorded already.
+local function take_out(window, hour, key, units)
   local field = window .. '/' .. hour .. '/' .. key .. '/' .. worker
-  local open = draw('p/' .. window, draw('t/' .. field, units))
-  local recorded = draw('s/' .. field, units - open)
+  local claimed, pending, saved = counters('t/' .. field, 'p/' .. window, 's/' .. field)
+  local open = draw('p/' .. window, pending, draw('t/' .. field, claimed, units))
+  return open, draw('s/' .. field, saved, units - open)
+end
+
+local function finish(window, hour, key, units)
+  local open, recorded = take_out(window, hour, key, units)
   record(window, hour, key, units - recorded)
   -- What is in neither was lost with its claim.
   count(window, units - open - recorded)
 end
 
 local function give_back(window, hour, key, units)
-  local field = window .. '/' .. hour .. '/' .. key .. '/' .. worker
-  local open = draw('p/' .. window, draw('t/' .. field, units))
-  local recorded = draw('s/' .. field, units - open)
+  local open, recorded = take_out(window, hour, key, units)
   count(window, -(open + recorded))
   if recorded > 0 then
     redis.call('HINCRBY', usage, 'e/' .. window, whole(recorded))
@@ -130,7 +141,8 @@ end
 
 local function keep(window, hour, key, units)
   local field = window .. '/' .. hour .. '/' .. key .. '/' .. worker
-  local lost = units - counter('t/' .. field) - counter('s/' .. field)
+  local claimed, saved = counters('t/' .. field, 's/' .. field)
+  local lost = units - claimed - saved
   if lost > 0 then
     take(window, hour, key, lost)
   end
