@@ -3,6 +3,9 @@
 //! All of them run all the time, since starting one takes longer than measuring it; those not measured do nothing but
 //! tick, and the filter's last readings of Redis's change log are too few to be seen.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::mem;
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -13,9 +16,10 @@ use tollgate_tests::wait;
 
 use crate::customer::{Customers, Limit};
 use crate::extras::{self, Extras};
-use crate::load::Keys;
+use crate::load::{Keys, Seen};
 use crate::long::{self, Long};
-use crate::processors::{Shares, processors};
+use crate::processors::{self, Shares};
+use crate::report::median;
 use crate::rows::Row;
 use crate::work::{RedisWork, ended_children_us, machine_us, processor_us};
 use crate::{backend, customer, load};
@@ -29,7 +33,13 @@ const FIRST_CONNECTIONS: u32 = 160;
 const FIRST_SECONDS: u32 = 5;
 const FIRST_TRIES: usize = 20;
 const WARM_UP_SECONDS: u32 = 1;
-const MEASURED_SECONDS: u32 = 3;
+/// Seconds of load that a round of a row keeps for each number of connections.
+const KEPT: usize = 3;
+/// Seconds that are put again while plain Envoy, which runs before and after each, is slower than [`LEAST_SPEED`].
+const SPARE: usize = 6;
+/// The part of its greatest rate at which plain Envoy shows that the machine's processors are its own: neighbours on the
+/// same cores take up to half of it for seconds at a time, and not the same half of what is compared.
+pub const LEAST_SPEED: f64 = 0.9;
 
 /// What is measured of every row.
 pub const COLUMNS: [&str; 7] = [
@@ -62,8 +72,21 @@ pub enum Stretch {
 pub struct Measured {
     /// By [`COLUMNS`].
     pub figures: [f64; COLUMNS.len()],
+    /// The same of plain Envoy in the seconds between.
+    pub plain: [f64; COLUMNS.len()],
     /// Calls, commands sent and commands executed per 1,000 requests on the busy connections.
     pub redis: [f64; 3],
+    /// Seconds of load.
+    pub seconds: usize,
+    /// Of these, kept ones in which plain Envoy was slower than [`LEAST_SPEED`].
+    pub slow: usize,
+}
+
+impl Measured {
+    /// A figure divided by plain Envoy's in the same seconds.
+    pub fn of_plain(&self, column: usize) -> f64 {
+        self.figures[column] / self.plain[column]
+    }
 }
 
 /// Everything that was measured.
@@ -88,7 +111,7 @@ pub struct Results {
 /// # Panics
 /// When something does not run, or did not do what it is measured for.
 pub async fn measure(stretch: Stretch) -> Results {
-    let processors = processors();
+    let processors = processors::usable().len();
     let mut bench = Bench::start().await;
     let (other_us, start) = (bench.other_us(), Instant::now());
     let mut rows = Row::ALL.map(|row| (row, Vec::new()));
@@ -132,6 +155,8 @@ struct Bench {
     redis: RedisServer,
     backend: SocketAddr,
     gateways: Vec<Gateway>,
+    /// The greatest rate of plain Envoy, by connections.
+    fastest: RefCell<BTreeMap<u32, f64>>,
 }
 
 /// Has every worker of a gateway look every key up, since those rows measure what is known.
@@ -146,6 +171,53 @@ async fn meet(envoy: &Envoy, keys: &Keys, row: Row) {
         }
     }
     panic!("{row}: the workers know {known} of {all} keys");
+}
+
+/// A second of load on one gateway.
+#[derive(Clone, Copy)]
+struct Load {
+    seen: Seen,
+    /// Processor time of a request.
+    processor_us: f64,
+    redis: [f64; 3],
+}
+
+/// A second of load on a gateway, between two on plain Envoy.
+struct Second {
+    before: Load,
+    load: Load,
+    after: Load,
+}
+
+impl Second {
+    fn plain_rps(&self) -> f64 {
+        self.before.seen.rps.min(self.after.seen.rps)
+    }
+}
+
+struct Sample {
+    kept: Vec<Second>,
+    seconds: usize,
+    slow: usize,
+}
+
+/// The medians of all columns.
+fn columns(
+    single: &Sample,
+    busy: &Sample,
+    figure: impl Fn(&Second, fn(&Load) -> f64) -> f64,
+) -> [f64; COLUMNS.len()] {
+    let of =
+        |sample: &Sample, of_load| median(sample.kept.iter().map(|second| figure(second, of_load)));
+    [
+        of(single, |load| load.seen.rps),
+        of(single, |load| load.seen.p50_us),
+        of(single, |load| load.seen.p99_us),
+        of(busy, |load| load.seen.rps),
+        of(busy, |load| load.seen.p50_us),
+        of(busy, |load| load.seen.p99_us),
+        of(busy, |load| load.processor_us),
+    ]
 }
 
 struct Gateway {
@@ -198,28 +270,76 @@ impl Bench {
             redis,
             backend,
             gateways,
+            fastest: RefCell::default(),
         }
     }
 
     async fn measure(&self, gateway: &Gateway) -> Measured {
-        let (url, key) = (gateway.envoy.url(), &gateway.keys);
-        load::put(&url, key, BUSY_CONNECTIONS, WARM_UP_SECONDS).await;
-        let (redis, processor) = (RedisWork::of(&self.redis), self.processor_us(gateway));
-        let busy = load::put(&url, key, BUSY_CONNECTIONS, MEASURED_SECONDS).await;
-        let processor = self.processor_us(gateway) - processor;
-        let redis = RedisWork::of(&self.redis).per_thousand(redis, busy.requests);
-        let single = load::put(&url, key, 1, MEASURED_SECONDS).await;
+        let url = gateway.envoy.url();
+        load::put(&url, &gateway.keys, BUSY_CONNECTIONS, WARM_UP_SECONDS).await;
+        let busy = self.sample(gateway, BUSY_CONNECTIONS).await;
+        let single = self.sample(gateway, 1).await;
         Measured {
-            figures: [
-                single.rps,
-                single.p50_us,
-                single.p99_us,
-                busy.rps,
-                busy.p50_us,
-                busy.p99_us,
-                processor / busy.requests,
-            ],
-            redis,
+            figures: columns(&single, &busy, |second, figure| figure(&second.load)),
+            plain: columns(&single, &busy, |second, figure| {
+                (figure(&second.before) + figure(&second.after)) / 2.0
+            }),
+            redis: std::array::from_fn(|at| {
+                median(busy.kept.iter().map(|second| second.load.redis[at]))
+            }),
+            seconds: busy.seconds + single.seconds,
+            slow: busy.slow + single.slow,
+        }
+    }
+
+    /// Puts load on a gateway by the second, by turns with plain Envoy, until there are enough seconds in which plain
+    /// Envoy was as fast as it can be, and keeps those in which it was fastest.
+    async fn sample(&self, gateway: &Gateway, connections: u32) -> Sample {
+        let plain = &self.gateways[0];
+        let mut kept = Vec::<Second>::new();
+        let mut before = self.load(plain, connections).await;
+        for seconds in 1.. {
+            let load = self.load(gateway, connections).await;
+            let after = self.load(plain, connections).await;
+            kept.push(Second {
+                before: mem::replace(&mut before, after),
+                load,
+                after,
+            });
+            kept.sort_by(|one, other| other.plain_rps().total_cmp(&one.plain_rps()));
+            kept.truncate(KEPT);
+            let least = LEAST_SPEED * self.note_fastest(connections, after.seen.rps);
+            let slow = kept
+                .iter()
+                .filter(|second| second.plain_rps() < least)
+                .count();
+            if seconds >= KEPT && (slow == 0 || seconds == KEPT + SPARE) {
+                return Sample {
+                    kept,
+                    seconds,
+                    slow,
+                };
+            }
+        }
+        unreachable!("there is an end to the seconds that are put again")
+    }
+
+    /// The greatest rate of plain Envoy on so many connections, this one included.
+    fn note_fastest(&self, connections: u32, rps: f64) -> f64 {
+        let mut fastest = self.fastest.borrow_mut();
+        let fastest = fastest.entry(connections).or_default();
+        *fastest = rps.max(*fastest);
+        *fastest
+    }
+
+    async fn load(&self, gateway: &Gateway, connections: u32) -> Load {
+        let (redis, processor) = (RedisWork::of(&self.redis), self.processor_us(gateway));
+        let seen = load::put(&gateway.envoy.url(), &gateway.keys, connections, 1).await;
+        let processor = self.processor_us(gateway) - processor;
+        Load {
+            seen,
+            processor_us: processor / seen.requests,
+            redis: RedisWork::of(&self.redis).per_thousand(redis, seen.requests),
         }
     }
 

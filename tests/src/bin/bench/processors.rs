@@ -2,15 +2,19 @@
 //! something else.
 
 use std::fs;
-use std::num::NonZero;
-use std::thread;
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
-/// How many processors this process may use.
-pub fn processors() -> usize {
-    thread::available_parallelism().map_or(1, NonZero::get)
+/// The processors that this thread may use.
+///
+/// # Panics
+/// When the kernel does not tell which there are.
+pub fn usable() -> Vec<usize> {
+    let usable = sched_getaffinity(Pid::this()).expect("a process may ask where it runs");
+    (0..CpuSet::count())
+        .filter(|at| usable.is_set(*at).unwrap_or(false))
+        .collect()
 }
 
 /// The processors, shared out: some for the gateways, the rest for what they work with.
@@ -26,10 +30,7 @@ impl Shares {
     /// # Panics
     /// When the kernel does not tell which processors there are.
     pub fn for_workers(workers: usize) -> Option<Self> {
-        let usable = sched_getaffinity(Pid::this()).expect("a process may ask where it runs");
-        let usable: Vec<_> = (0..CpuSet::count())
-            .filter(|at| usable.is_set(*at).unwrap_or(false))
-            .collect();
+        let usable = usable();
         let (gateways, rest) = usable.split_at(workers.min(usable.len() / 2));
         (!gateways.is_empty()).then(|| Self {
             gateways: set_of(gateways),

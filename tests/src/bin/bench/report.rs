@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 use std::fs;
 
-use crate::edge::{COLUMNS, CPU, Measured, P50_SINGLE, ROUNDS, RPS_BUSY, Results};
+use crate::edge::{COLUMNS, CPU, LEAST_SPEED, Measured, P50_SINGLE, ROUNDS, RPS_BUSY, Results};
 use crate::extras::Extras;
 use crate::long::Long;
 use crate::rows::Row;
@@ -71,33 +71,37 @@ impl Display for Claim {
 struct RowReport {
     row: Row,
     measured: Measured,
-    /// Divided by plain round by round, since a machine has slower and faster minutes.
-    of_plain: [f64; COLUMNS.len()],
     rounds: Vec<Measured>,
 }
 
 impl RowReport {
-    fn new(row: Row, rounds: &[Measured], plain: &[Measured]) -> Self {
-        let pairs = || rounds.iter().zip(plain);
+    fn new(row: Row, rounds: &[Measured]) -> Self {
         Self {
             row,
             measured: medians(rounds),
             rounds: rounds.to_vec(),
-            of_plain: std::array::from_fn(|at| {
-                median(pairs().map(|(round, plain)| round.figures[at] / plain.figures[at]))
-            }),
         }
+    }
+
+    /// Divided by plain Envoy in the same seconds, since a machine has slower and faster ones.
+    fn of_plain(&self, column: usize) -> f64 {
+        median(self.rounds.iter().map(|round| round.of_plain(column)))
+    }
+
+    /// What is beyond plain Envoy in the same seconds.
+    fn beyond_plain(&self, column: usize) -> f64 {
+        let beyond = |round: &Measured| round.figures[column] - round.plain[column];
+        median(self.rounds.iter().map(beyond))
     }
 }
 
 impl Report {
     /// Takes the medians.
     pub fn new(results: Results) -> Self {
-        let (_, plain) = &results.rows[0];
         let rows = results.rows.iter();
         Self {
             rows: rows
-                .map(|(row, rounds)| RowReport::new(*row, rounds, plain))
+                .map(|(row, rounds)| RowReport::new(*row, rounds))
                 .collect(),
             envoy: results.envoy,
             processors: results.processors,
@@ -133,16 +137,10 @@ impl Report {
         found.expect("every row is measured")
     }
 
-    /// One row's figure divided by another's, round by round.
+    /// What one row has of plain's figure divided by what another has, round by round.
     fn ratio(&self, row: Row, other: Row, column: usize) -> f64 {
         let rounds = self.row(row).rounds.iter().zip(&self.row(other).rounds);
-        median(rounds.map(|(one, other)| one.figures[column] / other.figures[column]))
-    }
-
-    /// What one row's figure is beyond another's, round by round.
-    fn beyond(&self, row: Row, other: Row, column: usize) -> f64 {
-        let rounds = self.row(row).rounds.iter().zip(&self.row(other).rounds);
-        median(rounds.map(|(one, other)| one.figures[column] - other.figures[column]))
+        median(rounds.map(|(one, other)| one.of_plain(column) / other.of_plain(column)))
     }
 
     fn commands_per_hundred(&self) -> f64 {
@@ -152,11 +150,8 @@ impl Report {
 
     /// The processor time of a request beyond plain's.
     fn write_added(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plain = &self.rows[0].measured;
-        let added = self.rows.iter().skip(1).map(|row| {
-            let added = row.measured.figures[CPU] - plain.figures[CPU];
-            format!("{} {added:+.1} µs", row.row)
-        });
+        let added = self.rows.iter().skip(1);
+        let added = added.map(|row| format!("{} {:+.1} µs", row.row, row.beyond_plain(CPU)));
         let added = added.collect::<Vec<_>>().join(", ");
         writeln!(out, "CPU beyond plain: {added}")
     }
@@ -169,7 +164,7 @@ impl Report {
     fn claims(&self) -> Vec<Claim> {
         use Bar::{AtLeast, AtMost};
         let claim = |text, bar, figure| Claim { text, bar, figure };
-        let of_plain = |row| self.ratio(row, Row::Plain, RPS_BUSY);
+        let of_plain = |row| self.row(row).of_plain(RPS_BUSY);
         let Extras {
             cold_key_calls,
             cached_keys_mb,
@@ -191,7 +186,7 @@ impl Report {
             claim(
                 "leased, CPU beyond plain in µs",
                 AtMost(6.5),
-                self.beyond(Row::Leased, Row::Plain, CPU),
+                self.row(Row::Leased).beyond_plain(CPU),
             ),
             claim(
                 "lean, of plain's requests/s",
@@ -206,7 +201,7 @@ impl Report {
             claim(
                 "exact, p50 on 1 connection beyond plain in µs",
                 AtMost(300.0),
-                self.beyond(Row::Exact, Row::Plain, P50_SINGLE),
+                self.row(Row::Exact).beyond_plain(P50_SINGLE),
             ),
             claim(
                 "10,000 keys, of one key's requests/s",
@@ -246,9 +241,9 @@ impl Display for Report {
         for report in &self.rows {
             write_line(out, report.row, written(&report.measured.figures))?;
         }
-        writeln!(out, "\ndivided by plain, round by round")?;
+        writeln!(out, "\ndivided by plain in the same seconds")?;
         for report in &self.rows {
-            let ratios = report.of_plain.map(|ratio| format!("{ratio:.2}"));
+            let ratios = std::array::from_fn(|at| format!("{:.2}", report.of_plain(at)));
             write_line(out, report.row, ratios)?;
         }
         writeln!(out, "\n{CPU_NOTE}")?;
@@ -265,6 +260,15 @@ impl Display for Report {
         writeln!(
             out,
             "Other work took {other_work:.0} % of the machine meanwhile."
+        )?;
+        let sum = |of: fn(&Measured) -> usize| -> usize {
+            self.rows.iter().map(|row| of(&row.measured)).sum()
+        };
+        let (seconds, slow) = (sum(|row| row.seconds), sum(|row| row.slow));
+        writeln!(
+            out,
+            "Load was put for {seconds} seconds, again while plain was slower than {:.0} % of its best; {slow} such seconds are counted all the same.",
+            100.0 * LEAST_SPEED
         )?;
         let [p50, p99] = self.extras.revocation_ms;
         writeln!(
@@ -312,11 +316,14 @@ fn medians(rounds: &[Measured]) -> Measured {
     Measured {
         figures: std::array::from_fn(|at| median(rounds.iter().map(|round| round.figures[at]))),
         redis: std::array::from_fn(|at| median(rounds.iter().map(|round| round.redis[at]))),
+        plain: std::array::from_fn(|at| median(rounds.iter().map(|round| round.plain[at]))),
+        seconds: rounds.iter().map(|round| round.seconds).sum(),
+        slow: rounds.iter().map(|round| round.slow).sum(),
     }
 }
 
-/// The middle one; the number of rounds is odd.
-fn median(figures: impl Iterator<Item = f64>) -> f64 {
+/// The middle one; there is an odd number of them.
+pub fn median(figures: impl Iterator<Item = f64>) -> f64 {
     let mut figures: Vec<_> = figures.collect();
     figures.sort_by(f64::total_cmp);
     figures[figures.len() / 2]

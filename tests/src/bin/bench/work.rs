@@ -2,16 +2,16 @@
 
 use std::fs;
 use std::ops::Range;
+use std::time::Duration;
 
+use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 use tollgate_tests::redis::RedisServer;
 use tollgate_tests::store::request;
 
 /// Linux tells processes' times in hundredths of a second on every architecture that Envoy runs on.
 const TICK_US: f64 = 10_000.0;
-/// Where `utime` and `stime` stand in `/proc/<id>/stat`, counted after the command's name.
-const TIMES_AT: Range<usize> = 11..13;
-/// Where `cutime` and `cstime` stand.
+/// Where `cutime` and `cstime` stand in `/proc/<id>/stat`, counted after the command's name.
 const ENDED_CHILDREN_TIMES_AT: Range<usize> = 13..15;
 /// Where `user`, `nice` and `system`, and `irq`, `softirq` and `steal` stand in `/proc/stat`; idle time is between.
 const BUSY_TIMES_AT: [usize; 6] = [0, 1, 2, 5, 6, 7];
@@ -20,14 +20,18 @@ const SENT: [&str; 4] = ["auth", "eval", "evalsha", "script|load"];
 
 /// Processor time a process has taken, in µs: all its threads, in user and kernel mode.
 pub fn processor_us(process: Pid) -> f64 {
-    let times = times_us(process);
-    times[TIMES_AT].iter().sum()
+    let clock = clock_getcpuclockid(process).expect("the process runs");
+    let time = clock_gettime(clock).expect("a process's time can be read");
+    Duration::from(time).as_secs_f64() * 1e6
 }
 
 /// Processor time of this process's children that have ended, in µs.
 pub fn ended_children_us() -> f64 {
-    let times = times_us(Pid::this());
-    times[ENDED_CHILDREN_TIMES_AT].iter().sum()
+    let stat = fs::read_to_string("/proc/self/stat").expect("this process runs");
+    let (_, fields) = stat
+        .rsplit_once(')')
+        .expect("a command's name is in parentheses");
+    ticks_us(fields)[ENDED_CHILDREN_TIMES_AT].iter().sum()
 }
 
 /// Processor time that everything on the machine has taken, in µs.
@@ -36,14 +40,6 @@ pub fn machine_us() -> f64 {
     let line = stat.lines().next().unwrap_or_default();
     let times = ticks_us(line.trim_start_matches("cpu"));
     BUSY_TIMES_AT.iter().map(|at| times[*at]).sum()
-}
-
-fn times_us(process: Pid) -> Vec<f64> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).expect("the process runs");
-    let (_, fields) = stat
-        .rsplit_once(')')
-        .expect("a command's name is in parentheses");
-    ticks_us(fields)
 }
 
 /// Reads every field as a time; those that are none are not looked at.
