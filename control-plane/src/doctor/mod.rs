@@ -274,10 +274,19 @@ fn passed_over(
     let Some(chain) = chain else { return nobody() };
     let mut members = chain.members.iter();
     let member = members.find(|member| member.subscription.epoch == window.epoch);
-    let Some(term) = member.and_then(|member| member.term_at(start)) else {
+    let Some((member, term)) = member.and_then(|member| Some((member, member.term_at(start)?)))
+    else {
         return nobody();
     };
-    let subscription_end = term.subscription.active_to;
+    // Who took over bills everything since the boundary before.
+    let taken_since = term
+        .end
+        .filter(|end| term.subscription.active_to == Some(*end));
+    let taken_since = taken_since.map(|end| {
+        let last = BusinessInstant::from_unix_ms(end.unix_ms() - 1);
+        let cadence = member.plan.billing_cadence;
+        term.boundaries(cadence).period_at(last).start
+    });
     let mut priced = term
         .phase
         .rate_cards
@@ -291,9 +300,8 @@ fn passed_over(
         (false, _) => None,
         (true, None) => nobody(),
         (true, Some(end)) => {
-            // Who took over bills the last window, and no other.
-            let is_last = subscription_end == Some(end);
-            let billed = taken_over_ms.filter(|_| is_last).or(billed_ms);
+            let is_taken = taken_since.is_some_and(|since| since < end);
+            let billed = taken_over_ms.filter(|_| is_taken).or(billed_ms);
             let is_passed = billed.is_some_and(|billed| end.unix_ms() <= billed);
             is_passed.then(|| {
                 let detail = format!("its end, {end}, was billed without what was used in it");

@@ -10,7 +10,7 @@ use tollgate_tests::store::request;
 
 use crate::both_databases;
 use crate::shop::{act, issue, text};
-use crate::till::{PAYS, Till};
+use crate::till::{PAYS, Till, sell};
 use crate::world::{TestDatabase, World, config};
 
 /// Two customers' lives: periods, usage beyond what is included, late usage, an upgrade with its credit, keys, events.
@@ -143,6 +143,40 @@ both_databases! {
             // Rolled back: the next fault is alone again.
         }
         till.assert_sound().await;
+    }
+}
+
+both_databases! {
+    async fn what_another_one_will_bill_is_no_fault(database: TestDatabase) {
+        let till = Till::open(database).await;
+        let meter = json!([{"type": "usage_based", "featureKey": "calls", "billingCadence": "P1M",
+            "price": {"type": "unit", "amount": "0.01"},
+            "entitlementTemplate": {"type": "metered", "isSoftLimit": true}}]);
+        for plan in ["payg", "same"] {
+            sell(&till.world, plan, meter.clone()).await;
+        }
+        let same = till.check_out("acme", "same", PAYS).await;
+        till.go_to("01-10T00:00:00").await;
+        // Its first window is what is left of January, its first boundary the 10th of February.
+        let now = json!({"plan": "payg", "timing": "immediate"});
+        let payg = act(&till.world, &same, "change", &now).await.expect(200);
+        till.go_to("01-10T00:00:10").await;
+        till.settle().await;
+        till.consume(&payg, "2026-01-10T00:00:00Z", 500).await;
+        let later = json!({"plan": "free", "timing": "next_billing_cycle"});
+        act(&till.world, &payg, "change", &later).await.expect(200);
+        till.go_to("02-10T00:03:00").await;
+        // As it is when its end was passed over, and who took over was not billed yet.
+        let id = text(&payg["id"]);
+        till.execute(format!(
+            "UPDATE billing_schedules SET billed_ms = boundary_ms, boundary_ms = NULL, due_ms = NULL, drained_ms = NULL
+             WHERE subscription_id = '{id}'"
+        )).await;
+        till.assert_sound().await;
+        till.settle().await;
+        till.assert_sound().await;
+        let invoices = till.invoices().await;
+        assert_eq!(invoices.last().unwrap()["total"], "5.00");
     }
 }
 
