@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -26,6 +27,18 @@ pub struct Reply {
     pub trailers: Vec<(&'static str, &'static str)>,
 }
 
+impl Reply {
+    /// One without headers of its own.
+    #[must_use]
+    pub fn new(form: Form, trailers: &[(&'static str, &'static str)]) -> Self {
+        Self {
+            headers: Vec::new(),
+            form,
+            trailers: trailers.to_vec(),
+        }
+    }
+}
+
 /// Of what a response consists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
@@ -41,9 +54,15 @@ pub enum Form {
 #[derive(Debug)]
 pub struct Service {
     address: SocketAddr,
-    reply: Arc<Mutex<Reply>>,
+    shared: Arc<Shared>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    reply: Mutex<Reply>,
+    calls: AtomicU64,
 }
 
 /// What a client got.
@@ -81,17 +100,16 @@ impl Service {
         let address = listener
             .local_addr()
             .expect("a bound socket has an address");
-        let reply = Arc::new(Mutex::new(Reply {
-            headers: Vec::new(),
-            form: Form::Message,
-            trailers: vec![("grpc-status", "0")],
-        }));
+        let shared = Arc::new(Shared {
+            reply: Mutex::new(Reply::new(Form::Message, &[("grpc-status", "0")])),
+            calls: AtomicU64::new(0),
+        });
         let (stop, stopped) = oneshot::channel();
-        let shared = Arc::clone(&reply);
-        let thread = thread::spawn(move || serve(listener, shared, stopped));
+        let served = Arc::clone(&shared);
+        let thread = thread::spawn(move || serve(listener, served, stopped));
         Self {
             address,
-            reply,
+            shared,
             stop: Some(stop),
             thread: Some(thread),
         }
@@ -105,7 +123,13 @@ impl Service {
 
     /// Answers so from now on.
     pub fn answer(&self, reply: Reply) {
-        *locked(&self.reply) = reply;
+        *locked(&self.shared.reply) = reply;
+    }
+
+    /// How many calls reached it.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.shared.calls.load(Ordering::SeqCst)
     }
 }
 
@@ -121,7 +145,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn serve(listener: TcpListener, reply: Arc<Mutex<Reply>>, stopped: oneshot::Receiver<()>) {
+fn serve(listener: TcpListener, shared: Arc<Shared>, stopped: oneshot::Receiver<()>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -129,21 +153,22 @@ fn serve(listener: TcpListener, reply: Arc<Mutex<Reply>>, stopped: oneshot::Rece
     runtime.block_on(async move {
         let listener = tokio::net::TcpListener::from_std(listener).expect("the socket listens");
         tokio::select! {
-            () = accept(listener, reply) => {}
+            () = accept(listener, shared) => {}
             _ = stopped => {}
         }
     });
 }
 
-async fn accept(listener: tokio::net::TcpListener, reply: Arc<Mutex<Reply>>) {
+async fn accept(listener: tokio::net::TcpListener, shared: Arc<Shared>) {
     while let Ok((stream, _)) = listener.accept().await {
-        let reply = Arc::clone(&reply);
+        let shared = Arc::clone(&shared);
         tokio::spawn(async move {
             let Ok(mut connection) = h2::server::handshake(stream).await else {
                 return;
             };
             while let Some(Ok((_, respond))) = connection.accept().await {
-                let reply = locked(&reply).clone();
+                shared.calls.fetch_add(1, Ordering::SeqCst);
+                let reply = locked(&shared.reply).clone();
                 // A client that is gone by now is no concern of ours.
                 tokio::spawn(async move { drop(act(respond, reply).await) });
             }

@@ -1,6 +1,7 @@
 //! One worker, decision by decision, against a Redis that says what the test tells it to.
 
 mod company;
+mod exact;
 mod offline;
 mod pacing;
 mod rates;

@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tollgate_tests::http::Connections;
 
+use crate::customer::Quota;
 use crate::load::Load;
 use crate::shop::Shop;
 use crate::world::alone;
@@ -16,8 +17,8 @@ const BURST: u64 = 150;
 const CLIENTS: u32 = 3;
 
 impl Shop {
-    /// Publishes a plan of as many requests as anybody wants, so many each second.
-    async fn sell_rate(&self, plan: &str, units: u64, burst: u64) {
+    /// Publishes a plan of so many requests each second, within a quota.
+    pub async fn sell_rate(&self, plan: &str, (units, burst): (u64, u64), quota: Quota) {
         let requests = json!({"key": "requests", "name": "Requests"});
         self.control_plane.post("/v1/features", &requests).await;
         let card = |feature: &str, template: serde_json::Value| {
@@ -25,8 +26,10 @@ impl Shop {
                 "entitlementTemplate": template})
         };
         let rate = json!({"type": "rate_limit", "units": units, "per": "PT1S", "burst": burst});
-        let soft = json!({"type": "metered", "isSoftLimit": true});
-        let cards = [card("requests", rate), card("api_requests", soft)];
+        let cards = [
+            card("requests", rate),
+            card("api_requests", quota.template()),
+        ];
         let phase =
             json!({"key": "default", "name": "Default", "duration": null, "rateCards": cards});
         let document = json!({"key": plan, "name": plan, "currency": "USD", "billingCadence": "P1M", "phases": [phase]});
@@ -40,7 +43,7 @@ impl Shop {
 async fn two_gateways_give_the_rate_and_no_more() {
     let _alone = alone().await;
     let mut shop = Shop::open().await;
-    shop.sell_rate("fast", RATE, BURST).await;
+    shop.sell_rate("fast", (RATE, BURST), Quota::Soft(0)).await;
     let subscriber = shop.subscribe("fast").await;
     let mut options = shop.options();
     options.policy["rules"] = json!([

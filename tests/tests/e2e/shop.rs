@@ -58,13 +58,8 @@ impl Shop {
 
     /// Publishes a plan.
     pub async fn sell(&self, plan: &str, quota: Quota) {
-        let (units, is_soft) = match quota {
-            Quota::Hard(units) => (units, false),
-            Quota::Soft(units) => (units, true),
-        };
-        let template = json!({"type": "metered", "issueAfterReset": units, "isSoftLimit": is_soft});
         let card = json!({"type": "flat_fee", "key": "api_requests", "name": "API requests", "featureKey": "api_requests",
-            "billingCadence": "P1M", "price": null, "entitlementTemplate": template});
+            "billingCadence": "P1M", "price": null, "entitlementTemplate": quota.template()});
         let phase =
             json!({"key": "default", "name": "Default", "duration": null, "rateCards": [card]});
         let document = json!({"key": plan, "name": plan, "currency": "USD", "billingCadence": "P1M", "phases": [phase]});
@@ -133,6 +128,17 @@ impl Shop {
             }
         })
         .await;
+    }
+}
+
+impl Quota {
+    /// As a plan says it.
+    pub fn template(self) -> Value {
+        let (units, is_soft) = match self {
+            Self::Hard(units) => (units, false),
+            Self::Soft(units) => (units, true),
+        };
+        json!({"type": "metered", "issueAfterReset": units, "isSoftLimit": is_soft})
     }
 }
 

@@ -218,6 +218,13 @@ impl Bench {
             return fields;
         };
         self.count(header);
+        let claims = header.iter().enumerate().filter(|(_, word)| **word == "x");
+        for (at, _) in claims {
+            let counted = self.claim(&header[at..]).to_string();
+            fields[6] = format!("{} {counted}", fields[6]).trim_start().to_owned();
+            let remaining = self.pot.map_or(String::new(), |pot| pot.to_string());
+            fields.extend([&window, "0", &remaining, "0", "0", "0"].map(str::to_owned));
+        }
         for wanted in header.iter().enumerate().filter(|(_, word)| **word == "w") {
             let need: u64 = header[wanted.0 + 4].parse().unwrap();
             let granted = self.pot.map_or(0, |pot| pot.min(need));
@@ -227,6 +234,16 @@ impl Bench {
             fields.extend([&window, &granted, &remaining, "0", "0", "0"].map(str::to_owned));
         }
         fields
+    }
+
+    /// Counts as many requests of a claim of one meter as the pot leaves, and answers how many.
+    fn claim(&mut self, words: &[&str]) -> u64 {
+        let number = |at: usize| words[at].parse::<u64>().unwrap();
+        let (asked, milli) = (number(3), number(7));
+        let Some(pot) = self.pot else { return asked };
+        let counted = asked.min(pot / milli);
+        self.pot = Some(pot - counted * milli);
+        counted
     }
 
     /// Counts what a batch reports, and takes back what it returns; what no lease covers comes from the pot too.
@@ -241,6 +258,8 @@ impl Bench {
                     self.pot = self.pot.map(|pot| pot.saturating_sub(milli));
                 }
                 "r" => self.pot = self.pot.map(|pot| pot + milli(words[at + 2])),
+                "f" => self.consumed += milli(words[at + 4]),
+                "g" => self.pot = self.pot.map(|pot| pot + milli(words[at + 4])),
                 _ => {}
             }
         }

@@ -50,14 +50,6 @@ impl Scene {
     }
 }
 
-fn reply(form: Form, trailers: &[(&'static str, &'static str)]) -> Reply {
-    Reply {
-        headers: Vec::new(),
-        form,
-        trailers: trailers.to_vec(),
-    }
-}
-
 /// Trailers alone, with this status and the code in front of the message.
 #[track_caller]
 fn assert_refused(outcome: &Outcome, status: &str, code: &str) {
@@ -110,7 +102,7 @@ async fn the_status_that_comes_last_tells_whether_a_call_is_metered() {
     ] {
         scene
             .service
-            .answer(reply(form, &[("grpc-status", status)]));
+            .answer(Reply::new(form, &[("grpc-status", status)]));
         let outcome = scene.call_by(&customer).await;
         assert_eq!(outcome.last("grpc-status"), status, "{outcome:?}");
         assert_eq!(outcome.trailers.is_none(), form == Form::TrailersOnly);
@@ -122,13 +114,13 @@ async fn the_status_that_comes_last_tells_whether_a_call_is_metered() {
     }
 
     // What is under way holds its unit, and gives it back when it is broken off.
-    scene.service.answer(reply(Form::Endless, &[]));
+    scene.service.answer(Reply::new(Form::Endless, &[]));
     let key = [("x-api-key", customer.key.as_str())];
     let cut_off = scene.call(&key, Patience::FirstMessage).await;
     assert_eq!(cut_off.body, b"\0\0\0\0\x03abc");
     scene
         .service
-        .answer(reply(Form::Message, &[("grpc-status", "0")]));
+        .answer(Reply::new(Form::Message, &[("grpc-status", "0")]));
     tollgate_tests::wait::until("the unit to be back", async || {
         match scene.call_by(&customer).await {
             outcome if outcome.last("grpc-status") == "0" => Ok(()),
@@ -161,7 +153,7 @@ async fn trailers_tell_costs() {
         (Form::Message, &costs[..1], 1),
         (Form::Message, &[("grpc-status", "2"), ("x-cost", "7")], 0),
     ] {
-        scene.service.answer(reply(form, trailers));
+        scene.service.answer(Reply::new(form, trailers));
         let customer = scene
             .world
             .customer(&[(TOKENS, Quota::Hard(20)), (METER, Quota::Soft(10))]);
@@ -184,7 +176,7 @@ async fn the_upstreams_word_in_trailers_stays_inside_on_every_rule() {
         ),
     ] {
         let mut scene = Scene::set(rule).await;
-        scene.service.answer(reply(
+        scene.service.answer(Reply::new(
             Form::Message,
             &[
                 ("grpc-status", "0"),

@@ -1,6 +1,9 @@
 //! Units that Redis counts before a request goes on: the limit holds, and a gateway that dies loses nothing that a client
 //! saw complete (E1, E3, E5 in `exact` mode).
 
+mod grpc;
+mod rates;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
