@@ -104,8 +104,8 @@ impl Http {
                 self.finish(&ticket);
                 ticket
             }
-            Stage::Streaming(ticket, _) => {
-                self.finish_grpc(&ticket, status);
+            Stage::Streaming(mut ticket, _) => {
+                self.finish_grpc(&mut ticket, status);
                 ticket
             }
             Stage::Idle | Stage::Waiting | Stage::Upstream(_) | Stage::Held => {
@@ -115,7 +115,7 @@ impl Http {
         self.hold(&ticket)
     }
 
-    fn finish_grpc(&self, ticket: &Ticket, status: GrpcStatus) {
+    fn finish_grpc(&self, ticket: &mut Ticket, status: GrpcStatus) {
         let now = self.shared.clock.read();
         self.shared
             .with_worker(|worker| worker.finish_grpc(ticket, status, now));
@@ -191,8 +191,8 @@ impl Context for Http {
             }
             Stage::Upstream(ticket) => ticket,
             Stage::Answered(ticket, _) => Some(ticket),
-            Stage::Streaming(ticket, _) => {
-                self.finish_grpc(&ticket, GrpcStatus::CANCELLED);
+            Stage::Streaming(mut ticket, _) => {
+                self.finish_grpc(&mut ticket, GrpcStatus::CANCELLED);
                 None
             }
             Stage::Waiting => self.stop_waiting(),

@@ -62,8 +62,14 @@ impl Worker {
         rest: Rest,
         now: Now,
     ) -> Settled {
-        if ticket.open.is_none() || !self.is_metered(ticket, ending) {
+        if ticket.open.is_none() {
             self.finish(ticket, ending, now);
+            return Settled::Whole;
+        }
+        if !self.is_metered(ticket, ending) {
+            self.finish(ticket, ending, now);
+            // Whatever it tells is of no use, and nobody waits for it.
+            ticket.open = None;
             return Settled::Whole;
         }
         self.tally.note_metered(ticket.rule);

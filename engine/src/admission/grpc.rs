@@ -26,10 +26,12 @@ impl Worker {
 
     /// Takes back the ticket of an admitted request whose response was gRPC; a stream that was broken off before its
     /// status has [`GrpcStatus::CANCELLED`].
-    pub fn finish_grpc(&mut self, ticket: &Ticket, status: GrpcStatus, now: Now) {
+    pub fn finish_grpc(&mut self, ticket: &mut Ticket, status: GrpcStatus, now: Now) {
         self.company.come_back(ticket.claimed);
         if !self.is_metered(ticket, Ending::Grpc(status)) {
             self.settle(ticket, now, |_| Outcome::Released);
+            // What it told is of no use, and nobody waits for it.
+            ticket.open = None;
             return;
         }
         self.tally.note_metered(ticket.rule);
