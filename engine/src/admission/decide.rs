@@ -90,6 +90,7 @@ impl Worker {
                 self.waiting.push(waiting);
                 continue;
             }
+            self.withdraw_promises(&mut waiting.lack);
             // Who has waited for an answer that does not come goes by what is allowed without.
             let redis = if is_late && !self.link.answers(now.monotonic_ms) {
                 Redis::Away
@@ -98,14 +99,16 @@ impl Worker {
             };
             let verdict = match self.decide(&waiting, demand, redis, now) {
                 Ok(verdict) => verdict,
-                Err(_) if is_late => refuse(Code::StoreUnavailable),
+                Err(mut lack) if is_late => {
+                    self.withdraw_promises(&mut lack);
+                    refuse(Code::StoreUnavailable)
+                }
                 // It is among the look-ups already.
                 Err(Lack::Key) if matches!(waiting.lack, Lack::Key) => {
                     self.waiting.push(waiting);
                     continue;
                 }
                 Err(lack) => {
-                    waiting.is_rated |= matches!(lack, Lack::Claim(_));
                     waiting.lack = lack;
                     self.wait(waiting, demand)
                 }
@@ -170,7 +173,7 @@ impl Worker {
             business_ms,
         };
         let term = standing.term;
-        let rates = waiting.rates(demand);
+        let rates = &*demand.rates;
         let spent = spending.spend(demand, &standing.windows, (rates, &document.terms[term]));
         known.standing = Some(standing);
         let (spent, claimed) = match spent {

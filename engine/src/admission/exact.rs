@@ -9,6 +9,7 @@ use std::rc::Rc;
 use smallvec::SmallVec;
 
 use super::cache::ChainRef;
+use super::rates::Promise;
 use super::spend::{Short, Spending};
 use super::verdict::Spent;
 use super::{Lack, Now, RequestId, Ticket, Verdict, Worker};
@@ -24,6 +25,7 @@ pub(super) struct Claiming {
     pub(super) chain: ChainRef,
     pub(super) claim: Claim,
     pub(super) ticket: Ticket,
+    pub(super) promises: Vec<Promise>,
     /// In which batch with claims of its chain, and as which of them.
     pub(super) sent: Option<(u64, usize)>,
 }
@@ -41,6 +43,7 @@ impl Claiming {
             chain: ticket.chain,
             claim,
             ticket,
+            promises: costs.promises,
             sent: None,
         })
     }
@@ -52,6 +55,8 @@ pub(super) struct Costs {
     pub(super) bounds: Bounds,
     pub(super) costs: SmallVec<[ClaimCost; 2]>,
     pub(super) spent: Spent,
+    /// What it shall have of rate limits.
+    pub(super) promises: Vec<Promise>,
 }
 
 /// A response that is held back until Redis has counted what it told.
@@ -75,6 +80,7 @@ impl Spending<'_> {
             },
             costs: SmallVec::new(),
             spent: Spent::new(),
+            promises: Vec::new(),
         };
         for (cost, number) in demand.meters.iter().zip(windows) {
             // The caller has just seen to it that the chain knows them.
@@ -174,7 +180,7 @@ impl Worker {
     }
 
     /// Lets requests go on whose units were counted, first come first served, and gives back what was counted for nobody.
-    /// Those whose units were not are decided again.
+    /// Those whose units were not, or who came too late for a rate, are decided again.
     pub(super) fn resolve_claims(&mut self, now: Now) -> Vec<(RequestId, Verdict)> {
         if self.counted.is_empty() {
             return Vec::new();
@@ -192,6 +198,10 @@ impl Worker {
                 continue;
             };
             match take_one(&mut by_chain, claiming) {
+                Taken::Counted if !self.redeem_promises(claiming, now.monotonic_ms) => {
+                    self.return_counted(claiming, now);
+                    claiming.sent = None;
+                }
                 Taken::Counted => {
                     let (request, rule) = (waiting.request, waiting.rule);
                     let Lack::Claim(claiming) = waiting.lack else {
@@ -227,6 +237,14 @@ impl Worker {
         self.chains.touch(chain, now_ms);
         self.chains.schedule(chain, &self.rules);
         ticket
+    }
+
+    /// Gives back what was counted of one request that cannot go on.
+    fn return_counted(&mut self, claiming: &Claiming, now: Now) {
+        if let Some(chain) = self.chains.get(claiming.chain) {
+            chain.return_claim(&claiming.claim, 1, now.monotonic_ms);
+        }
+        self.chains.schedule(claiming.chain, &self.rules);
     }
 
     fn return_rest(&mut self, counted: impl Iterator<Item = (ChainRef, Counted)>, now: Now) {

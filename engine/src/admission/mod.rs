@@ -98,8 +98,6 @@ struct Waiting {
     rule: usize,
     arrived_ms: u64,
     lack: Lack,
-    /// Whether it has taken what it takes of rate limits.
-    is_rated: bool,
 }
 
 /// A call under way: which reply is whose.
@@ -258,7 +256,6 @@ impl Worker {
             rule: rule.index(),
             arrived_ms: now.monotonic_ms,
             lack: Lack::Reading,
-            is_rated: false,
         };
         match self.decide(&waiting, demand, self.redis(), now) {
             Ok(verdict) => {
@@ -268,7 +265,6 @@ impl Worker {
                 verdict
             }
             Err(lack) => {
-                waiting.is_rated = matches!(lack, Lack::Claim(_));
                 waiting.lack = lack;
                 self.wait(waiting, demand)
             }
@@ -286,7 +282,11 @@ impl Worker {
 
     /// Forgets a request that waits no longer.
     pub fn abandon(&mut self, request: RequestId) {
-        self.waiting.retain(|waiting| waiting.request != request);
+        let is_it = |waiting: &Waiting| waiting.request == request;
+        if let Some(place) = self.waiting.iter().position(is_it) {
+            let mut gone = self.waiting.remove(place);
+            self.withdraw_promises(&mut gone.lack);
+        }
     }
 
     /// Whether a request or a response waits for Redis.

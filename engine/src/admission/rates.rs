@@ -3,15 +3,16 @@
 use std::rc::Rc;
 
 use super::cache::ChainRef;
+use super::exact::Claiming;
 use super::lookups::Lookup;
 use super::spend::{Short, Spending};
-use super::{Lack, Part, Refusal, Waiting, Worker};
+use super::{Lack, Part, Refusal, Worker};
 use crate::api_key::KeyHash;
 use crate::contract::answer::{RateAnswer, RateGrant};
 use crate::contract::call::{RateAsk, Subject};
 use crate::contract::{Entitlement, Term};
 use crate::fields::MeterState;
-use crate::policy::{Access, Demand, Policy, RateCost};
+use crate::policy::{Access, Policy, RateCost};
 use crate::problem::Code;
 use crate::units::Units;
 
@@ -23,6 +24,13 @@ pub(super) struct RateNeed {
     pub(super) least: u64,
     /// In all.
     pub(super) milli: u64,
+}
+
+/// What a request shall have of one rate limit once its units are counted, in thousandths of a unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Promise {
+    feature: Rc<str>,
+    milli: u64,
 }
 
 /// A rate limit that leaves nothing for now.
@@ -59,13 +67,6 @@ pub(super) fn are_used(policy: &Policy) -> bool {
     policy.rules().any(|rule| takes(rule.access()))
 }
 
-impl Waiting {
-    /// What it takes of rate limits; one that waits for its claim has taken that already.
-    pub(super) fn rates<'d>(&self, demand: &'d Demand) -> &'d [RateCost] {
-        if self.is_rated { &[] } else { &demand.rates }
-    }
-}
-
 fn is_limited(term: &Term, cost: &RateCost) -> bool {
     let given = term.entitlements.get(cost.feature.as_str());
     matches!(given, Some(Entitlement::RateLimit { .. }))
@@ -95,16 +96,49 @@ impl Spending<'_> {
 
     /// Takes what a request takes of each rate limit that the plan has, of all or none.
     pub(super) fn take_rates(&mut self, rates: &[RateCost], term: &Term) -> Result<(), Short> {
-        if self.known.document.bypass {
-            return Ok(());
-        }
-        let limited = rates.iter().filter(|cost| is_limited(term, cost));
-        let limited: Vec<&RateCost> = limited.collect();
+        let limited = self.limited(rates, term);
         if !self.up {
             return self.take_rates_offline(&limited);
         }
+        self.ask_for_short(&limited)?;
+        for cost in limited {
+            let bucket = self.chain.bucket_for(cost.feature.as_str());
+            bucket.take(cost.units.milli(), self.now_ms);
+        }
+        Ok(())
+    }
+
+    /// The same for a request that goes on only once its units are counted: it is promised them, so that one that is
+    /// refused then has taken nothing.
+    pub(super) fn promise_rates(
+        &mut self,
+        rates: &[RateCost],
+        term: &Term,
+    ) -> Result<Vec<Promise>, Short> {
+        let limited = self.limited(rates, term);
+        self.ask_for_short(&limited)?;
+        let promises = limited.into_iter().map(|cost| {
+            let bucket = self.chain.bucket_for(cost.feature.as_str());
+            let milli = cost.units.milli();
+            bucket.promise(milli);
+            let feature = Rc::clone(&bucket.feature);
+            Promise { feature, milli }
+        });
+        Ok(promises.collect())
+    }
+
+    /// What of a rule's rates the plan limits.
+    fn limited<'r>(&self, rates: &'r [RateCost], term: &Term) -> Vec<&'r RateCost> {
+        let is_bound = !self.known.document.bypass;
+        let limited = rates
+            .iter()
+            .filter(|cost| is_bound && is_limited(term, cost));
+        limited.collect()
+    }
+
+    fn ask_for_short(&mut self, limited: &[&RateCost]) -> Result<(), Short> {
         let mut needs = Vec::new();
-        for cost in &limited {
+        for cost in limited {
             let (milli, now_ms) = (cost.units.milli(), self.now_ms);
             let bucket = self.chain.bucket_for(cost.feature.as_str());
             if bucket.can_take(milli, now_ms) {
@@ -116,14 +150,11 @@ impl Spending<'_> {
                 milli,
             });
         }
-        if !needs.is_empty() {
-            return Err(Short::Rates(needs));
+        if needs.is_empty() {
+            Ok(())
+        } else {
+            Err(Short::Rates(needs))
         }
-        for cost in limited {
-            let bucket = self.chain.bucket_for(cost.feature.as_str());
-            bucket.take(cost.units.milli(), self.now_ms);
-        }
-        Ok(())
     }
 
     /// While Redis is away: what the worker holds, then what is allowed on hard limits.
@@ -186,6 +217,36 @@ impl Worker {
                 self.rates_ahead.push((chain, Rc::clone(&bucket.feature)));
             }
         }
+    }
+
+    /// Takes back what a request was promised that is decided anew, or waits no longer.
+    pub(super) fn withdraw_promises(&mut self, lack: &mut Lack) {
+        if let Lack::Claim(claiming) = lack
+            && let Some(chain) = self.chains.get(claiming.chain)
+        {
+            for promise in claiming.promises.drain(..) {
+                chain.bucket_for(&promise.feature).withdraw(promise.milli);
+            }
+        }
+    }
+
+    /// Takes what a request was promised that can go on now. None of it when it came too late: Redis may have given it
+    /// to others by now.
+    pub(super) fn redeem_promises(&mut self, claiming: &mut Claiming, now_ms: u64) -> bool {
+        let promises = std::mem::take(&mut claiming.promises);
+        let Some(chain) = self.chains.get(claiming.chain) else {
+            return promises.is_empty();
+        };
+        let mut is_kept = true;
+        for Promise { feature, milli } in &promises {
+            let bucket = chain.bucket_for(feature);
+            bucket.withdraw(*milli);
+            is_kept &= bucket.can_take(*milli, now_ms);
+        }
+        for Promise { feature, milli } in promises.iter().filter(|_| is_kept) {
+            chain.bucket_for(feature).take(*milli, now_ms);
+        }
+        is_kept
     }
 
     /// Adds what waiting requests need of rate limits, and what the next ones will.

@@ -64,9 +64,9 @@ impl Spending<'_> {
         if self.mode == MeteringMode::Exact
             && self.up
             && !demand.meters.is_empty()
-            && let Some(costs) = self.claim(demand, windows)?
+            && let Some(mut costs) = self.claim(demand, windows)?
         {
-            self.take_rates(rates, term)?;
+            costs.promises = self.promise_rates(rates, term)?;
             return Err(Short::Claims(Box::new(costs)));
         }
         let plan = self.plan(demand, windows)?;

@@ -14,6 +14,8 @@ pub struct Bucket {
     /// The feature whose entitlement it is.
     pub feature: Rc<str>,
     got: Leases,
+    /// What of it requests shall have that wait until their units are counted.
+    promised: u64,
     /// What the last answer left here.
     filled: u64,
     /// What requests asked for, whether they got it or not.
@@ -31,6 +33,7 @@ impl Bucket {
         Self {
             feature: feature.into(),
             got: Leases::default(),
+            promised: 0,
             filled: 0,
             demand: SpendingRate::NONE,
             cost: 0,
@@ -42,7 +45,22 @@ impl Bucket {
     /// Whether `milli` units can be taken at once.
     #[must_use]
     pub fn can_take(&self, milli: u64, now_ms: u64) -> bool {
-        self.got.valid(now_ms, RATE_LEASE_MS) >= milli
+        self.got.valid(now_ms, RATE_LEASE_MS) >= self.promised + milli
+    }
+
+    /// Keeps them for a request that cannot go on yet, instead; the caller has asked [`Bucket::can_take`].
+    pub const fn promise(&mut self, milli: u64) {
+        self.promised += milli;
+    }
+
+    /// Keeps them no longer.
+    pub const fn withdraw(&mut self, milli: u64) {
+        self.promised = self.promised.saturating_sub(milli);
+    }
+
+    /// What nobody is promised.
+    const fn free(&self) -> u64 {
+        self.got.free().saturating_sub(self.promised)
     }
 
     /// Takes them; the caller has asked [`Bucket::can_take`].
@@ -67,7 +85,7 @@ impl Bucket {
     /// Whether to ask before the next request has to wait for it.
     #[must_use]
     pub const fn runs_low(&self, now_ms: u64) -> bool {
-        self.filled > 0 && self.got.free() * 2 < self.filled && !self.is_short(now_ms)
+        self.filled > 0 && self.free() * 2 < self.filled && !self.is_short(now_ms)
     }
 
     /// Whole seconds until there is more, as far as is known; at least 1.
@@ -80,16 +98,17 @@ impl Bucket {
     pub fn ask(&mut self, least: u64, need: u64, now_ms: u64) -> RateAsk {
         self.got.expire(now_ms, RATE_LEASE_MS);
         self.filled = 0;
-        let held = self.got.free();
+        let free = self.free();
         let ahead = self.demand.last_second(now_ms) * AHEAD_MS / 1_000;
         RateAsk {
-            held,
+            // What is promised is not spent: it still counts as if it lay in the bucket.
+            held: self.got.free(),
             least: match least {
                 0 => self.cost.max(1),
-                least => least.saturating_sub(held).max(1),
+                least => least.saturating_sub(free).max(1),
             },
-            need: need.saturating_sub(held),
-            want: ahead.saturating_sub(held),
+            need: need.saturating_sub(free),
+            want: ahead.saturating_sub(free),
         }
     }
 
@@ -97,7 +116,7 @@ impl Bucket {
     pub fn learn(&mut self, grant: RateGrant, sent_ms: u64, now_ms: u64) {
         if grant.milli > 0 {
             self.got.add(sent_ms, grant.milli);
-            self.filled = self.got.free();
+            self.filled = self.free();
         }
         self.more_ms = now_ms + grant.wait_ms;
         self.ask_again_ms = match grant.wait_ms {

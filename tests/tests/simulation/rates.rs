@@ -113,6 +113,56 @@ fn a_rate_holds_while_workers_and_redis_die() {
 }
 
 #[test]
+fn a_rate_holds_for_requests_that_are_counted_before() {
+    simulate("rate, exact", |seed| {
+        let faults = match seed % 3 {
+            0 => Faults::NONE,
+            1 => Faults::network(seed),
+            _ => Faults {
+                kills_per_minute: 10,
+                restarts_per_minute: 10,
+                losses_per_minute: 5,
+                ..Faults::network(seed)
+            },
+        };
+        let scenario = limited(seed, faults);
+        Scenario {
+            // Many are refused by a quota that their rate let through.
+            limit: [None, Some(7), Some(40)][usize::try_from(seed / 3 % 3).unwrap()],
+            traffic: scenario.traffic.exact(seed / 9),
+            ..scenario
+        }
+    });
+}
+
+/// Requests that a quota refuses take nothing of a rate: here nearly all of them are, and none is metered.
+#[test]
+fn what_a_quota_refuses_after_all_leaves_the_rate_to_others() {
+    simulate("rate, exact, quota", |seed| {
+        let mut random = Random::new(seed ^ 7);
+        let units = random.pick(&[10, 20]);
+        Scenario {
+            workers: 1,
+            limit: Some(random.within(3, 5)),
+            rate: Some(Rate {
+                units,
+                per_ms: 1_000,
+                burst: units,
+                is_reached: true,
+            }),
+            traffic: Traffic {
+                requests_per_second: 200,
+                longest_ms: 5,
+                unmetered_percent: 100,
+                must_reach_the_limit: false,
+                ..Traffic::beyond_the_limit(seed).exact(0)
+            },
+            ..Scenario::of(seed)
+        }
+    });
+}
+
+#[test]
 fn a_rate_that_is_asked_for_twice_over_is_used_up() {
     simulate("rate, demand", |seed| {
         let mut random = Random::new(seed ^ 6);
@@ -133,6 +183,7 @@ fn a_rate_that_is_asked_for_twice_over_is_used_up() {
                 requests_per_second,
                 for_ms: 16_000,
                 must_reach_the_limit: false,
+                exact_percent: if seed % 16 == 0 { 100 } else { 0 },
                 ..Traffic::beyond_the_limit(seed)
             },
             ..Scenario::of(seed)
