@@ -114,8 +114,14 @@ pub const TICK_MAX_MS: u64 = 50;
 
 /// Access documents cached by a worker.
 pub const CACHED_KEYS_MAX: usize = 100_000;
-/// Memory for them, in bytes.
+/// What the documents of cached keys and of their chains may take, as they come from Redis, in bytes.
 pub const CACHED_KEYS_MAX_BYTES: usize = 64 * 1_024 * 1_024;
+/// Of them for keys: the texts of their documents, and headers for the upstream.
+pub const KEY_DOCUMENTS_MAX_BYTES: usize = CACHED_KEYS_MAX_BYTES / 2;
+/// Longest headers for the upstream that are made for one key, in bytes.
+pub const KEY_HEADERS_MAX_BYTES: usize = ENTITLEMENTS_MAX_BYTES + 4_096;
+/// Of them for access documents.
+pub const ACCESS_DOCUMENTS_MAX_BYTES: usize = CACHED_KEYS_MAX_BYTES - KEY_DOCUMENTS_MAX_BYTES;
 /// Keys a worker recognizes without hashing them, each in 64 bytes beyond those above.
 pub const RECOGNIZED_KEYS_MAX: usize = 8_192;
 /// Unknown keys remembered by a worker.
@@ -207,6 +213,8 @@ const _: () = assert!(RECOGNIZED_KEYS_MAX.is_power_of_two());
 // Remembering garbage never takes more room than remembering customers.
 const _: () = assert!(UNKNOWN_KEYS_MAX <= CACHED_KEYS_MAX);
 const _: () = assert!(LOOKUPS_PER_CALL_MAX <= UNKNOWN_KEYS_MAX);
+// The headers of many keys fit into either half of them.
+const _: () = assert!(KEY_DOCUMENTS_MAX_BYTES / 2 >= 1_000 * KEY_HEADERS_MAX_BYTES);
 // Each cached key may take a hash, an id and its windows.
 const _: () = assert!(CACHED_KEYS_MAX_BYTES / CACHED_KEYS_MAX >= 512);
 // Everything that waits does so in whole ticks, in this order.
@@ -227,8 +235,7 @@ const _: () = assert!(REPLY_LINE_MAX_BYTES <= REPLY_BULK_MAX_BYTES);
 const _: () = assert!(REPLY_BULK_MAX_BYTES <= ANSWER_MAX_BYTES);
 // A call may bring every document it asks about, each with more than any header makes of it.
 const _: () = assert!(
-    (SETTLES_PER_CALL_MAX + LOOKUPS_PER_CALL_MAX) * (ENTITLEMENTS_MAX_BYTES + 4_096)
-        <= ANSWER_MAX_BYTES
+    (SETTLES_PER_CALL_MAX + LOOKUPS_PER_CALL_MAX) * KEY_HEADERS_MAX_BYTES <= ANSWER_MAX_BYTES
 );
 const _: () = assert!(LOOKUPS_PER_CALL_MAX <= REPLY_VALUES_MAX);
 // An answer holds four values of each change, and a chain's few.

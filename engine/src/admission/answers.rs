@@ -2,7 +2,8 @@
 
 use std::rc::Rc;
 
-use super::cache::{ChainRef, KnownKey, Offline};
+use super::chains::ChainRef;
+use super::keys::{KnownKey, Offline};
 use super::{Call, CallFailure, Now, Part, RequestId, Verdict, Worker};
 use crate::api_key::KeyHash;
 use crate::contract::KeyDocument;
@@ -215,6 +216,9 @@ impl Worker {
         let lost = chain.lost_batches();
         let settlement = chain.settle(number, receipt, now_ms, store, &self.rules);
         self.stats.batches_lost += chain.lost_batches() - lost;
+        if receipt.document.is_some() {
+            self.chains.weigh(reference, now_ms);
+        }
         self.note(settlement, receipt);
         self.note_counted(reference);
         Ok(())

@@ -1,6 +1,6 @@
 //! What goes into the worker's next call to Redis.
 
-use super::cache::ChainRef;
+use super::chains::ChainRef;
 use super::{Call, Lack, Now, Part, Worker, rates};
 use crate::contract::Script;
 use crate::contract::call::{self, BatchHeader, Order, Subject};

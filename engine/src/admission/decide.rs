@@ -2,8 +2,9 @@
 
 use std::rc::Rc;
 
-use super::cache::{ChainRef, Identity, KnownKey};
+use super::chains::ChainRef;
 use super::exact::Claiming;
+use super::keys::{Identity, KnownKey};
 use super::spend::{Short, Spending};
 use super::verdict::Open;
 use super::{Lack, Now, Refusal, RequestId, Ticket, Verdict, Waiting, Worker, demand_of};
@@ -141,7 +142,8 @@ impl Worker {
             stats,
             ..
         } = self;
-        let (Some(known), Some(chain)) = (keys.found(&waiting.hash), chains.get(chain_ref)) else {
+        let (Some((known, held)), Some(chain)) = (keys.found(&waiting.hash), chains.get(chain_ref))
+        else {
             return Err(Lack::Key);
         };
         let document = if up {
@@ -188,7 +190,7 @@ impl Worker {
             chain: chain_ref,
             key: Rc::clone(&known.id),
             hour: business_ms.div_euclid(3_600_000),
-            identity: identity(known, &document, term, policy),
+            identity: identity((known, held), &document, term, policy),
             spent,
             document,
             term,
@@ -231,7 +233,7 @@ const fn refuse(code: Code) -> Verdict {
 }
 
 fn identity(
-    known: &mut KnownKey,
+    (known, held): (&mut KnownKey, &mut usize),
     document: &AccessDocument,
     term: usize,
     policy: &crate::policy::Policy,
@@ -258,10 +260,11 @@ fn identity(
     .headers(policy.responses.identity);
     headers.extend(fields::entitlements(entitlements));
     let headers: Rc<[_]> = headers.into();
-    known.identity = Some(Identity {
+    let made = Identity {
         version: document.version,
         term,
         headers: Rc::clone(&headers),
-    });
+    };
+    known.keep_identity(made, held);
     headers
 }

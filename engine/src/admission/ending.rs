@@ -161,7 +161,9 @@ impl Worker {
             };
             let beyond = cost.milli.saturating_sub(reservation.milli);
             self.stats.offline_milli += beyond;
-            let Some(known) = &mut known else { continue };
+            let Some((known, _)) = &mut known else {
+                continue;
+            };
             let window = chain.and_then(|chain| chain.window(*number));
             match window.and_then(|window| window.limit) {
                 Some(_) => known.offline.hard += beyond,

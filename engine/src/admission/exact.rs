@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use smallvec::SmallVec;
 
-use super::cache::ChainRef;
+use super::chains::ChainRef;
 use super::rates::Promise;
 use super::spend::{Short, Spending};
 use super::verdict::Spent;

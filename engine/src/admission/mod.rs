@@ -5,14 +5,15 @@
 //! other waits for the next call, which serves all that wait.
 
 mod answers;
-mod cache;
 mod calls;
+mod chains;
 mod company;
 mod decide;
 mod ending;
 mod exact;
 mod grpc;
 mod imported;
+mod keys;
 mod link;
 mod lookups;
 mod rates;
@@ -34,10 +35,11 @@ use crate::limits::{CACHED_KEYS_MAX, CHAIN_IDLE_MAX_MS, CHAIN_IDLE_MIN_MS};
 use crate::policy::{Access, Demand, Policy, Rule};
 use crate::problem::Code;
 
-use cache::{ChainRef, Chains, Keys};
 use calls::SettleBudget;
+use chains::{ChainRef, Chains};
 use company::Company;
 use exact::{Claiming, Held};
+use keys::Keys;
 use link::Link;
 use lookups::Lookups;
 use rates::RateNeed;

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::cache::ChainRef;
+use super::chains::ChainRef;
 use super::exact::Claiming;
 use super::lookups::Lookup;
 use super::spend::{Short, Spending};

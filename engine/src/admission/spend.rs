@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use smallvec::SmallVec;
 
-use super::cache::KnownKey;
 use super::exact::Costs;
+use super::keys::KnownKey;
 use super::rates::RateNeed;
 use super::verdict::Spent;
 use super::{QuotaRefusal, Refusal, seconds};

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::Refusal;
-use super::cache::KnownKey;
+use super::keys::KnownKey;
 use crate::contract::{AccessDocument, BlockCode, Entitlement, KeyDocument, Term};
 use crate::lease::Chain;
 use crate::policy::Demand;

@@ -1,5 +1,6 @@
 //! One worker, decision by decision, against a Redis that says what the test tells it to.
 
+mod bounds;
 mod company;
 mod exact;
 mod offline;

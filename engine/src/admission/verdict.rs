@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use smallvec::SmallVec;
 
-use super::cache::ChainRef;
+use super::chains::ChainRef;
 use super::company::Round;
 use super::rates::RateRefusal;
 use crate::api_key::KeyHash;

@@ -1,7 +1,7 @@
 //! How many subscriptions are settled in a second, and which first.
 
-use crate::admission::cache::{ChainRef, Chains};
 use crate::admission::calls::SettleBudget;
+use crate::admission::chains::{ChainRef, Chains};
 use crate::contract::Window;
 use crate::contract::call::LostLeases;
 use crate::lease::{Chain, LeaseRules};

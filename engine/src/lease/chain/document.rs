@@ -38,12 +38,26 @@ impl Chain {
         }
     }
 
+    /// Length of the document as it came, 0 for none.
+    #[must_use]
+    pub const fn document_bytes(&self) -> usize {
+        self.document_bytes
+    }
+
+    /// Lets go of the document; whoever needs it asks for it.
+    pub fn forget_document(&mut self) {
+        self.document = None;
+        self.document_bytes = 0;
+        self.stale = true;
+    }
+
     pub(super) fn read_document(&mut self, receipt: &Receipt<'_>) -> Settlement {
         if let Some(bytes) = receipt.document {
             let Ok(document) = serde_json::from_slice::<AccessDocument>(bytes) else {
                 return Settlement::BadDocument;
             };
             self.adopt(document);
+            self.document_bytes = bytes.len();
         }
         self.stale = self.document.is_none() || self.version() != receipt.version;
         Settlement::Counted

@@ -1,15 +1,11 @@
-//! What a worker remembers: keys, unknown keys, chains of subscriptions, and when each chain has something to say.
+//! The chains of subscriptions that a worker remembers, and when each has something to say.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
-use std::hash::{BuildHasher, Hasher};
+use std::collections::{BinaryHeap, HashMap};
 use std::rc::Rc;
 
-use super::standing::Standing;
-use crate::api_key::KeyHash;
-use crate::contract::KeyDocument;
 use crate::lease::{Chain, LeaseRules};
-use crate::limits::{CACHED_KEYS_MAX, UNKNOWN_KEY_TTL_MS, UNKNOWN_KEYS_MAX};
+use crate::limits::ACCESS_DOCUMENTS_MAX_BYTES;
 
 /// Which chain, in which life of its place in the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,162 +14,12 @@ pub(super) struct ChainRef {
     life: u32,
 }
 
-/// A key the worker knows.
-#[derive(Clone, Debug)]
-pub(super) struct KnownKey {
-    pub(super) document: Rc<KeyDocument>,
-    pub(super) id: Rc<str>,
-    pub(super) chain: ChainRef,
-    pub(super) offline: Offline,
-    /// What held for the last request, and may still.
-    pub(super) standing: Option<Standing>,
-    /// Headers for the upstream, for the document version and term they were made for.
-    pub(super) identity: Option<Identity>,
-}
-
-/// Headers for the upstream.
-#[derive(Clone, Debug)]
-pub(super) struct Identity {
-    pub(super) version: u64,
-    pub(super) term: usize,
-    pub(super) headers: Rc<[(&'static str, String)]>,
-}
-
-/// What a key spent without Redis, in thousandths, in the outage of that number.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Offline {
-    pub(super) outage: u32,
-    pub(super) soft: u64,
-    pub(super) hard: u64,
-}
-
-impl Offline {
-    /// Counts anew in another outage.
-    pub(super) fn begin(&mut self, outage: u32) {
-        if self.outage != outage {
-            *self = Self {
-                outage,
-                ..Self::default()
-            };
-        }
-    }
-}
-
-/// A key's hash is random already: eight bytes of it, mixed with a number the client does not know.
-#[derive(Clone, Debug)]
-struct Seeded(u64);
-
-struct SeededHasher(u64);
-
-impl BuildHasher for Seeded {
-    type Hasher = SeededHasher;
-
-    fn build_hasher(&self) -> SeededHasher {
-        SeededHasher(self.0)
-    }
-}
-
-impl Hasher for SeededHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        if let Some((first, _)) = bytes.split_first_chunk() {
-            let mixed = (u64::from_le_bytes(*first) ^ self.0).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-            self.0 = mixed ^ (mixed >> 32);
-        }
-    }
-
-    fn write_usize(&mut self, _: usize) {}
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
-/// Known keys in two halves: what the young half does not see again before it is full is forgotten with the old one.
-#[derive(Clone, Debug)]
-pub(super) struct Keys {
-    young: HashMap<KeyHash, KnownKey, Seeded>,
-    old: HashMap<KeyHash, KnownKey, Seeded>,
-    unknown: HashMap<KeyHash, u64, Seeded>,
-    unknown_order: VecDeque<(u64, KeyHash)>,
-}
-
-impl Keys {
-    pub(super) fn new(seed: u64) -> Self {
-        let seeded = Seeded(seed);
-        Self {
-            young: HashMap::with_hasher(seeded.clone()),
-            old: HashMap::with_hasher(seeded.clone()),
-            unknown: HashMap::with_hasher(seeded),
-            unknown_order: VecDeque::new(),
-        }
-    }
-
-    /// The chain of a key that is known; from here on [`Keys::found`] has it.
-    pub(super) fn find(&mut self, hash: &KeyHash) -> Option<ChainRef> {
-        if let Some(known) = self.young.get(hash) {
-            return Some(known.chain);
-        }
-        let known = self.old.remove(hash)?;
-        let chain = known.chain;
-        self.insert(*hash, known);
-        Some(chain)
-    }
-
-    /// A key that [`Keys::find`] has found.
-    pub(super) fn found(&mut self, hash: &KeyHash) -> Option<&mut KnownKey> {
-        self.young.get_mut(hash)
-    }
-
-    pub(super) fn insert(&mut self, hash: KeyHash, known: KnownKey) {
-        if self.young.len() >= CACHED_KEYS_MAX / 2 {
-            std::mem::swap(&mut self.young, &mut self.old);
-            self.young.clear();
-        }
-        self.young.insert(hash, known);
-    }
-
-    pub(super) fn remove(&mut self, hash: &KeyHash) {
-        self.young.remove(hash);
-        self.old.remove(hash);
-        self.unknown.remove(hash);
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.young.clear();
-        self.old.clear();
-        self.unknown.clear();
-        self.unknown_order.clear();
-    }
-
-    pub(super) fn is_unknown(&self, hash: &KeyHash, now_ms: u64) -> bool {
-        self.unknown
-            .get(hash)
-            .is_some_and(|until_ms| now_ms < *until_ms)
-    }
-
-    pub(super) fn remember_unknown(&mut self, hash: KeyHash, now_ms: u64) {
-        while let Some(&(until_ms, oldest)) = self.unknown_order.front()
-            && (until_ms <= now_ms || self.unknown_order.len() >= UNKNOWN_KEYS_MAX)
-        {
-            self.unknown_order.pop_front();
-            if self.unknown.get(&oldest) == Some(&until_ms) {
-                self.unknown.remove(&oldest);
-            }
-        }
-        let until_ms = now_ms + UNKNOWN_KEY_TTL_MS;
-        self.unknown.insert(hash, until_ms);
-        self.unknown_order.push_back((until_ms, hash));
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.young.len() + self.old.len()
-    }
-}
-
 #[derive(Clone, Debug)]
 struct Place {
     life: u32,
     chain: Option<Chain>,
+    /// What its document takes of [`ACCESS_DOCUMENTS_MAX_BYTES`].
+    document_bytes: usize,
     used_ms: u64,
     due_ms: u64,
 }
@@ -186,6 +32,9 @@ pub(super) struct Chains {
     by_id: HashMap<Rc<str>, u32>,
     timers: BinaryHeap<Reverse<(u64, u32)>>,
     swept: usize,
+    document_bytes: usize,
+    /// Up to where documents were forgotten for want of room.
+    forgotten: usize,
 }
 
 impl Chains {
@@ -199,6 +48,7 @@ impl Chains {
             self.places.push(Place {
                 life: 0,
                 chain: None,
+                document_bytes: 0,
                 used_ms: 0,
                 due_ms: u64::MAX,
             });
@@ -210,7 +60,46 @@ impl Chains {
         place.used_ms = now_ms;
         place.due_ms = u64::MAX;
         self.by_id.insert(id, slot);
-        self.reference(slot)
+        let reference = self.reference(slot);
+        self.weigh(reference, now_ms);
+        reference
+    }
+
+    /// Notes how large a chain's document is by now, and forgets others as long as all take more than they may: of a few
+    /// in turn, the one that was used least lately.
+    pub(super) fn weigh(&mut self, reference: ChainRef, now_ms: u64) {
+        const AT_ONCE: usize = 8;
+        self.touch(reference, now_ms);
+        self.weigh_at(reference.slot as usize);
+        let mut looked_at = 0;
+        while self.document_bytes > ACCESS_DOCUMENTS_MAX_BYTES && looked_at < self.places.len() {
+            let some = (0..AT_ONCE).map(|next| (self.forgotten + next) % self.places.len());
+            let other = some.filter(|at| *at != reference.slot as usize);
+            let other = other.filter(|at| self.places[*at].document_bytes > 0);
+            if let Some(at) = other.min_by_key(|at| self.places[*at].used_ms) {
+                if let Some(chain) = self.places[at].chain.as_mut() {
+                    chain.forget_document();
+                }
+                self.weigh_at(at);
+                looked_at = 0;
+            }
+            self.forgotten = (self.forgotten + AT_ONCE) % self.places.len();
+            looked_at += AT_ONCE;
+        }
+    }
+
+    fn weigh_at(&mut self, at: usize) {
+        let Some(place) = self.places.get_mut(at) else {
+            return;
+        };
+        let bytes = place.chain.as_ref().map_or(0, Chain::document_bytes);
+        let before = std::mem::replace(&mut place.document_bytes, bytes);
+        self.document_bytes = self.document_bytes - before + bytes;
+    }
+
+    #[cfg(test)]
+    pub(super) const fn bytes(&self) -> usize {
+        self.document_bytes
     }
 
     pub(super) fn get(&mut self, reference: ChainRef) -> Option<&mut Chain> {
@@ -337,6 +226,7 @@ impl Chains {
                 place.due_ms = u64::MAX;
                 self.vacant
                     .push(u32::try_from(self.swept).unwrap_or(u32::MAX));
+                self.weigh_at(self.swept);
             }
         }
     }
