@@ -28,7 +28,9 @@ fn fields_of_a_newer_control_plane_are_ignored() {
     let mut access: Value = serde_json::from_str(ACCESS).unwrap();
     access["colour"] = "blue".into();
     access["terms"][0]["colour"] = "blue".into();
-    access["terms"][0]["entitlements"]["api_requests"]["windows"][0]["colour"] = "blue".into();
+    let entitlements = &mut access["terms"][0]["entitlements"];
+    entitlements["api_requests"]["windows"][0]["colour"] = "blue".into();
+    entitlements["requests"]["colour"] = "blue".into();
     assert!(serde_json::from_value::<AccessDocument>(access).is_ok());
     let mut key: Value = serde_json::from_str(KEY).unwrap();
     key["colour"] = "blue".into();
@@ -37,7 +39,7 @@ fn fields_of_a_newer_control_plane_are_ignored() {
 
 #[cfg_attr(target_arch = "wasm32", wasm_bindgen_test::wasm_bindgen_test)]
 #[cfg_attr(not(target_arch = "wasm32"), test)]
-fn windows_are_packed_for_the_scripts() {
+fn windows_and_rate_limits_are_packed_for_the_scripts() {
     let access: AccessDocument = serde_json::from_str(ACCESS).unwrap();
     let fields = access.fields();
     assert_eq!(
@@ -46,7 +48,12 @@ fn windows_are_packed_for_the_scripts() {
          1791000000000,1792592000000,1000000,2,1/api_requests/1790000000000;\
          1792592000000,1795184000000,,2,"
     );
-    assert_eq!(fields.keys().collect::<Vec<_>>(), ["doc", "m/api_requests"]);
+    assert_eq!(
+        fields["r/requests"],
+        "1790000000000,1791000000000,1500,60000,3000;1791000000000,,100000,1000,200000"
+    );
+    let names: Vec<_> = fields.keys().collect();
+    assert_eq!(names, ["doc", "m/api_requests", "r/requests"]);
 }
 
 #[cfg_attr(target_arch = "wasm32", wasm_bindgen_test::wasm_bindgen_test)]
