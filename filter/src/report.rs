@@ -5,6 +5,7 @@ use std::fmt::Display;
 use tollgate_engine::admission::{CallFailure, Now, Stats, Tally};
 use tollgate_engine::policy::{Access, Policy};
 
+use crate::host::{self, LogLevel};
 use crate::metrics::{Counter, CounterFamily, Gauge, Histogram, LabelSet};
 use crate::shared::Shared;
 
@@ -170,6 +171,13 @@ impl Report {
 
     fn export_stats(&mut self, stats: &Stats) {
         let told = std::mem::replace(&mut self.told, *stats);
+        let lost = stats.batches_lost - told.batches_lost;
+        if lost > 0 {
+            host::log(
+                LogLevel::Error,
+                &format!("usage was lost: {lost} batches that neither Redis nor this worker has"),
+            );
+        }
         for (counter, now, before) in [
             (self.lookups, stats.lookups, told.lookups),
             (self.batches, stats.batches, told.batches),

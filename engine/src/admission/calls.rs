@@ -176,7 +176,9 @@ impl Worker {
         if let Some(answered_ms) = self.link.last_good_ms() {
             chain.forget(answered_ms, self.store_number);
         }
+        let lost = chain.lost_batches();
         chain.prepare(needs, claims, now_ms, &self.rules);
+        self.stats.batches_lost += chain.lost_batches() - lost;
         let in_doubt = chain.in_doubt();
         let version = chain.document().map_or(0, |document| document.version);
         for batch in chain.to_send() {

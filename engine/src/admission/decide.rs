@@ -175,8 +175,7 @@ impl Worker {
             business_ms,
         };
         let term = standing.term;
-        let rates = &*demand.rates;
-        let spent = spending.spend(demand, &standing.windows, (rates, &document.terms[term]));
+        let spent = spending.spend(demand, &standing.windows, &document.terms[term]);
         known.standing = Some(standing);
         let (spent, claimed) = match spent {
             Ok(spent) => (spent, None),
@@ -197,7 +196,7 @@ impl Worker {
             claimed: None,
             open: Open::begin(demand, waiting.hash),
         };
-        self.ask_ahead(chain_ref, rates, now.monotonic_ms);
+        self.ask_ahead(chain_ref, &demand.rates, now.monotonic_ms);
         if let Some(costs) = claimed {
             return Err(Lack::Claim(Claiming::begin(*costs, ticket)));
         }

@@ -11,7 +11,7 @@ use super::verdict::Spent;
 use super::{QuotaRefusal, Refusal, seconds};
 use crate::contract::Term;
 use crate::lease::{Chain, LeaseRules, Need, Window};
-use crate::policy::{Demand, MeterCost, MeteringMode, OnUnavailable, RateCost};
+use crate::policy::{Demand, MeterCost, MeteringMode, OnUnavailable};
 use crate::problem::Code;
 use crate::units::Units;
 
@@ -56,8 +56,9 @@ impl Spending<'_> {
         &mut self,
         demand: &Demand,
         windows: &[u32],
-        (rates, term): (&[RateCost], &Term),
+        term: &Term,
     ) -> Result<Spent, Short> {
+        let rates = &demand.rates;
         if !rates.is_empty() {
             self.refuse_short_rates(rates, term)?;
         }

@@ -1,9 +1,9 @@
 //! What `onUnavailable` allows while Redis does not answer, line by line.
 
 use super::redis::{Bench, access};
-use crate::admission::{CallFailure, CallResult, Refusal, Verdict};
+use crate::admission::{CallFailure, CallResult, Ending, Refusal, Verdict};
 use crate::contract::Entitlement;
-use crate::limits::{BREAKER_FIRST_MS, BREAKER_LONGEST_MS};
+use crate::limits::{BATCH_IN_DOUBT_MAX_MS, BREAKER_FIRST_MS, BREAKER_LONGEST_MS};
 use crate::problem::Code;
 
 /// A worker that has served its key once, whose plan has a hard limit if `limit`, and whose Redis then goes away.
@@ -161,4 +161,22 @@ fn who_waits_in_vain_goes_by_what_is_allowed_without_redis() {
         };
         assert_eq!(code, expected, "{configuration} {limit:?}");
     }
+}
+
+#[cfg_attr(target_arch = "wasm32", wasm_bindgen_test::wasm_bindgen_test)]
+#[cfg_attr(not(target_arch = "wasm32"), test)]
+fn a_batch_that_is_in_doubt_for_too_long_is_given_up_and_counted() {
+    let mut bench = Bench::on(r#"[{"match": {"pathPrefix": "/"}, "meters": {"calls": 1}}]"#);
+    (bench.access, bench.pot) = (access(None), None);
+    let Verdict::Admit(ticket) = bench.request("/") else {
+        panic!("refused");
+    };
+    let now = bench.now();
+    bench.worker.finish(&ticket, Ending::Status(200), now);
+    bench.now_ms += 10_000;
+    lose(&mut bench);
+    assert_eq!(bench.worker.stats().batches_lost, 0);
+    bench.now_ms += BATCH_IN_DOUBT_MAX_MS;
+    bench.exchange();
+    assert_eq!((bench.worker.stats().batches_lost, bench.consumed), (1, 0));
 }
