@@ -40,7 +40,7 @@ fn access(chain: &str, in_ms: i64, limits: [u64; 2]) -> AccessDocument {
 }
 
 /// The mean of a histogram of a gateway.
-async fn mean_skew_ms(envoy: &Envoy) -> f64 {
+pub async fn mean_skew_ms(envoy: &Envoy) -> f64 {
     wait::until("the skew in the metrics", async || {
         let answer = envoy.admin().get("/stats/prometheus").await.unwrap();
         let value = |series: &str| {

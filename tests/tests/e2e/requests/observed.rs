@@ -2,16 +2,22 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::sleep;
+use tollgate_tests::clock::WrongClock;
 use tollgate_tests::envoy::{AccessLog, Envoy};
+use tollgate_tests::http::Connections;
 use tollgate_tests::process::repository;
 use tollgate_tests::proxy::{Fate, Proxy};
+use tollgate_tests::store::request;
 use tollgate_tests::wait;
 
 use super::{METER, Scene};
+use crate::clocks::mean_skew_ms;
 use crate::customer::Quota;
-use crate::world::{World, alone};
+use crate::world::{World, alone, hasten};
 
 /// The series of our own that Envoy shows to Prometheus.
 async fn series(envoy: &Envoy) -> Vec<String> {
@@ -111,7 +117,7 @@ async fn metrics_tell_what_goes_wrong() {
         "meterFrom": {"tokens": {"header": "x-cost"}},
     }]);
     let envoy = Envoy::start(options).await;
-    let client = envoy.client(tollgate_tests::http::Connections::Kept);
+    let client = envoy.client(Connections::Kept);
     let customer = world.customer(&[(METER, Quota::Soft(9)), ("tokens", Quota::Soft(9))]);
     let get = async || client.get_with_key("/", &customer.key).await.unwrap();
     assert_eq!(get().await.status, 200);
@@ -147,6 +153,83 @@ async fn metrics_tell_what_goes_wrong() {
         ],
     )
     .await;
+}
+
+/// How long a worker keeps what Redis has counted, and a little more.
+const RETAINED: Duration = Duration::from_secs(11);
+
+/// A worker of a hasty gateway whose clock is five seconds ahead.
+async fn hasty_and_ahead(world: &World, clock: &WrongClock) -> Envoy {
+    let mut options = world.options();
+    hasten(&mut options.policy);
+    options.concurrency = 1;
+    options.environment.extend(clock.ahead(5));
+    Envoy::start(options).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_tell_what_redis_lost_and_how_wrong_a_clock_is() {
+    let _alone = alone().await;
+    let (mut world, clock) = (World::open(), WrongClock::build());
+    let envoy = hasty_and_ahead(&world, &clock).await;
+    let client = envoy.client(Connections::Kept);
+    let customer = world.customer(&[(METER, Quota::Soft(9))]);
+    let get = async || client.get_with_key("/", &customer.key).await.unwrap();
+    let lost_nothing: (&str, &[&str], &str) = ("tollgate_batches_lost", &[], "0");
+
+    // What the worker told lately it tells again.
+    assert_eq!(get().await.status, 200);
+    world.wait_until_consumed(&customer, 1).await;
+    let saved = world.redis.save();
+    for units in [2, 3] {
+        assert_eq!(get().await.status, 200);
+        world.wait_until_consumed(&customer, units).await;
+    }
+    world.redis.restart_from(&saved);
+    wait_for(&envoy, &[("tollgate_gaps", &[], "1"), lost_nothing]).await;
+    world.wait_until_consumed(&customer, 3).await;
+
+    // What it told longer ago nobody has any more.
+    let saved = world.redis.save();
+    assert_eq!(get().await.status, 200);
+    world.wait_until_consumed(&customer, 4).await;
+    sleep(RETAINED).await;
+    assert_eq!(get().await.status, 200);
+    world.wait_until_consumed(&customer, 5).await;
+    let skew_ms = mean_skew_ms(&envoy).await;
+    assert!((skew_ms - 5_000.0).abs() < 1_000.0, "{skew_ms}");
+    world.redis.restart_from(&saved);
+    wait_for(&envoy, &[("tollgate_batches_lost", &[], "1")]).await;
+    world.wait_until_consumed(&customer, 4).await;
+    assert!(envoy.log().contains("usage was lost"), "{}", envoy.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_tell_documents_that_nobody_can_read() {
+    let _alone = alone().await;
+    let mut scene = Scene::set_with(|options| options.concurrency = 1).await;
+    let customer = scene.world.customer(&[(METER, Quota::Soft(9))]);
+    let names = &scene.world.names;
+    let broken = [
+        names.access(customer.tag, &customer.chain),
+        names.key(customer.tag, &customer.hash()),
+    ];
+    let mut seen = 0;
+    for name in broken {
+        let written = request(&["HSET", &name, "doc", "{\"chain\": 7}"]);
+        assert_eq!(scene.world.redis.exchange(&written), b":0\r\n");
+        let refused = scene.get("/", &customer).await;
+        assert_eq!(refused.status, 503, "{refused}");
+        assert_eq!(refused.code(), "store_unavailable");
+        seen = wait::until("more documents that cannot be read", async || {
+            let stats = scene.envoy.stats("tollgate.bad_documents$").await;
+            let count: u64 = stats.into_values().sum();
+            if count > seen { Ok(count) } else { Err(count) }
+        })
+        .await;
+    }
+    // Nobody else notices.
+    assert_eq!(scene.get("/", &scene.customer).await.status, 200);
 }
 
 /// The words of a query that name metrics.
