@@ -60,8 +60,6 @@ impl Worker {
         self.add_batches(&mut bytes, &mut parts, now_ms);
         self.add_rates(&mut bytes, &mut parts, now_ms);
         self.add_lookups(&mut bytes, &mut parts, now_ms);
-        // No part: what it answers tells nothing.
-        call::quit(&mut bytes);
         self.call = Some(Call {
             sent_ms: now_ms,
             parts,

@@ -34,11 +34,6 @@ pub fn authenticate(out: &mut Vec<u8>, username: Option<&str>, password: &str) {
     });
 }
 
-/// Appends `QUIT`, which every user may: Redis closes with its answer instead of when it finds that nothing follows.
-pub fn quit(out: &mut Vec<u8>) {
-    Command::append(out, "QUIT", |_| {});
-}
-
 /// Writes calls for one prefix, with names and script digests made once.
 #[derive(Clone, Debug)]
 pub struct Writer {

@@ -76,7 +76,7 @@ impl Model {
             return Answer::Error("ERR Protocol error".to_owned());
         };
         match (name.to_ascii_uppercase().as_slice(), arguments) {
-            (b"AUTH", [_] | [_, _]) | (b"QUIT", []) => Answer::ok(),
+            (b"AUTH", [_] | [_, _]) => Answer::ok(),
             (b"SCRIPT", [what, text]) if what.eq_ignore_ascii_case(b"LOAD") => self
                 .load(text)
                 .map_or_else(|error| error, |digest| Answer::Bulk(digest.into_bytes())),

@@ -143,10 +143,6 @@ impl Bench {
                 .iter()
                 .map(|word| str::from_utf8(word.as_bulk().unwrap()).unwrap())
                 .collect();
-            if words == ["QUIT"] {
-                out.extend_from_slice(b"+OK\r\n");
-                continue;
-            }
             let fields = match words.len() {
                 _ if words.contains(&"tg:test:pending") => self.settle(&words),
                 6 => self.key_alone(),
