@@ -1,6 +1,6 @@
 //! Requests that are counted before they go on, and what they take of rate limits meanwhile.
 
-use super::redis::{Bench, access};
+use super::redis::{Bench, access, code};
 use crate::admission::{CallFailure, CallResult, Ending, RequestId, Rest, Verdict};
 use crate::contract::Entitlement;
 use crate::grpc::GrpcStatus;
@@ -44,14 +44,6 @@ fn unlimited() -> Bench {
     }
     bench.pot = None;
     bench
-}
-
-fn code(verdict: &Verdict) -> Option<Code> {
-    match verdict {
-        Verdict::Refuse(refusal) => Some(refusal.code()),
-        Verdict::Admit(_) => None,
-        Verdict::Pass | Verdict::PassUnknown | Verdict::Wait => panic!("not decided: {verdict:?}"),
-    }
 }
 
 /// A request that waits.

@@ -1,6 +1,6 @@
 //! Rate limits and imported keys, as one worker sees them.
 
-use super::redis::{Bench, access};
+use super::redis::{Bench, access, code};
 use crate::admission::{CallFailure, CallResult, Ending, Refusal, Verdict};
 use crate::api_key::KeyHash;
 use crate::contract::Entitlement;
@@ -20,14 +20,6 @@ fn limited(rules: &str) -> Bench {
     let entitlements = &mut bench.access.terms[0].entitlements;
     entitlements.insert("requests".to_owned(), limit);
     bench
-}
-
-fn code(verdict: &Verdict) -> Option<Code> {
-    match verdict {
-        Verdict::Refuse(refusal) => Some(refusal.code()),
-        Verdict::Admit(_) => None,
-        Verdict::Pass | Verdict::PassUnknown | Verdict::Wait => panic!("not decided: {verdict:?}"),
-    }
 }
 
 #[cfg_attr(target_arch = "wasm32", wasm_bindgen_test::wasm_bindgen_test)]

@@ -7,11 +7,21 @@ use crate::admission::{CallResult, Head, Now, RequestId, Verdict, Worker};
 use crate::api_key::{self, Environment};
 use crate::contract::{AccessDocument, Entitlement, KeyDocument, Term, Window};
 use crate::policy::Policy;
+use crate::problem::Code;
 use crate::resp::{Replies, Reply};
 use crate::units::Units;
 
 pub const NOW_MS: i64 = 1_790_000_000_000;
 const DAY_MS: i64 = 86_400_000;
+
+/// Why a decided request was refused; `None` when it was admitted.
+pub fn code(verdict: &Verdict) -> Option<Code> {
+    match verdict {
+        Verdict::Refuse(refusal) => Some(refusal.code()),
+        Verdict::Admit(_) => None,
+        Verdict::Pass | Verdict::PassUnknown | Verdict::Wait => panic!("not decided: {verdict:?}"),
+    }
+}
 
 /// A worker and what its Redis would say.
 pub struct Bench {
