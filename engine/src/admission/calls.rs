@@ -87,10 +87,11 @@ impl Worker {
             // It is among the look-ups.
             Lack::Key => false,
             Lack::Claim(claiming) => self.asks_claim(claiming, now_ms),
-            Lack::Units(chain, needs) => self
-                .chains
-                .look(*chain)
-                .is_some_and(|chain| needs.iter().any(|need| !chain.is_exhausted(need, now_ms))),
+            Lack::Units(chain, needs) => self.chains.look(*chain).is_some_and(|chain| {
+                needs
+                    .iter()
+                    .any(|need| !chain.is_exhausted(&need.window, need.least, now_ms))
+            }),
         }
     }
 

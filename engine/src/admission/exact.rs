@@ -15,7 +15,7 @@ use super::verdict::Spent;
 use super::{Lack, Now, RequestId, Ticket, Verdict, Worker};
 use crate::api_key::KeyHash;
 use crate::contract::call::{Bounds, ClaimCost};
-use crate::lease::{Claim, Counted, Need, Reservation};
+use crate::lease::{Claim, Counted, Reservation};
 use crate::policy::Demand;
 use crate::problem::Code;
 
@@ -116,14 +116,7 @@ impl Worker {
         let Some(chain) = self.chains.look(claiming.chain) else {
             return false;
         };
-        let is_short = |cost: &ClaimCost| {
-            let need = Need {
-                window: Rc::clone(&cost.window),
-                least: cost.least,
-                milli: cost.milli,
-            };
-            chain.is_exhausted(&need, now_ms)
-        };
+        let is_short = |cost: &ClaimCost| chain.is_exhausted(&cost.window, cost.least, now_ms);
         let heeds_limits = claiming.claim.bounds == Bounds::Within;
         claiming.sent.is_none()
             && !chain.in_doubt()

@@ -161,10 +161,10 @@ impl Chain {
 
     /// Whether Redis need not be asked for what a request lacks yet.
     #[must_use]
-    pub fn is_exhausted(&self, need: &Need, now_ms: u64) -> bool {
+    pub fn is_exhausted(&self, window: &str, least: u64, now_ms: u64) -> bool {
         self.windows
             .iter()
-            .any(|known| known.id == need.window && known.is_exhausted(need.least, now_ms))
+            .any(|known| *known.id == *window && known.is_exhausted(least, now_ms))
     }
 
     /// Notes that usage was consumed at `now_ms`.
