@@ -85,7 +85,7 @@ pub async fn measure(filled: &Filled, bare: &str) -> Limits {
                 all.push(read(source, table, &condition).await);
             }
             let began = Instant::now();
-            write(target, &all).await;
+            write(target, backend, &all).await;
             seconds += began.elapsed().as_secs_f64();
             subscriptions += all[0].cells.len() / all[0].columns;
         }
@@ -140,13 +140,15 @@ fn cell(row: &AnyRow, at: usize) -> Cell {
 }
 
 /// One transaction.
-async fn write(target: &mut Connection, all: &[Rows]) {
+async fn write(target: &mut Connection, backend: Backend, all: &[Rows]) {
     let mut tx = target.begin().await.unwrap();
     for rows in all.iter().filter(|rows| rows.columns > 0) {
         for page in rows.cells.chunks(ROWS_PER_STATEMENT * rows.columns) {
             let places = (0..page.len() / rows.columns).map(|row| {
-                let places =
-                    (1..=rows.columns).map(|column| format!("${}", row * rows.columns + column));
+                let places = (1..=rows.columns).map(|column| match backend {
+                    Backend::Sqlite => "?".to_owned(),
+                    Backend::Postgres => format!("${}", row * rows.columns + column),
+                });
                 format!("({})", places.collect::<Vec<_>>().join(", "))
             });
             let sql = format!(

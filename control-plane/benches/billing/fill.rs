@@ -4,12 +4,13 @@ use axum::body::Body;
 use axum::http::{Method, Request, header};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use sqlx::{Connection as _, Executor};
 use tollgate::admin::bootstrap;
 use tollgate::app::{App, Role};
 use tollgate::clock::{Clock, MachineInstant};
 use tollgate::config::Config;
-use tollgate::database::Connection;
 use tollgate::database::bulk::{self, Cell};
+use tollgate::database::{Backend, Connection};
 use tollgate::ids::{CustomerId, InvoiceId, SubscriptionId};
 use tollgate::router;
 use tower::ServiceExt;
@@ -47,6 +48,11 @@ impl Filled {
         let mut tx = app.database.begin_write().await.unwrap();
         bulk::insert(&mut tx, drained, &rows, "").await.unwrap();
         tx.commit().await.unwrap();
+        if app.database.backend() == Backend::Postgres {
+            // As it does by itself within a minute.
+            let mut connection = Connection::connect(url).await.unwrap();
+            connection.execute(sqlx::raw_sql("ANALYZE")).await.unwrap();
+        }
         Self {
             app,
             url: url.to_owned(),

@@ -319,6 +319,11 @@ fn session_setup(backend: Backend, mode: Mode, patience: Duration) -> Vec<String
         (Backend::Postgres, Mode::Write) => vec![
             format!("SET lock_timeout = {patience_ms}"),
             format!("SET statement_timeout = {}", patience_ms * 3),
+            // A writer finds rows by their keys: a plan that was made while a table was small must not read all of it
+            // when it has grown.
+            "SET enable_seqscan = off".to_owned(),
+            "SET enable_hashjoin = off".to_owned(),
+            "SET enable_mergejoin = off".to_owned(),
             // A writer that hangs would stop every replica: the server ends its transaction.
             format!(
                 "SET idle_in_transaction_session_timeout = {}",

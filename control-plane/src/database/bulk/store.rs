@@ -23,7 +23,9 @@ pub async fn insert<const COLUMNS: usize>(
     after: &str,
 ) -> Result<(), Failure> {
     for page in rows.chunks(ROWS_PER_STATEMENT) {
-        query(before, page, after).execute(&mut *connection).await?;
+        let places = Places::of(connection);
+        let insertion = query(before, page, after, places);
+        insertion.execute(&mut *connection).await?;
     }
     Ok(())
 }
@@ -44,9 +46,9 @@ where
 {
     let mut found = Vec::new();
     for page in rows.chunks(ROWS_PER_STATEMENT) {
-        let rows = query(before, page, after)
-            .fetch_all(&mut *connection)
-            .await?;
+        let places = Places::of(connection);
+        let question = query(before, page, after, places);
+        let rows = question.fetch_all(&mut *connection).await?;
         for row in &rows {
             found.push(T::from_row(row)?);
         }
@@ -58,9 +60,11 @@ fn query<const COLUMNS: usize>(
     before: &str,
     rows: &[[Cell; COLUMNS]],
     after: &str,
+    places: Places,
 ) -> Query<'static, Any, AnyArguments> {
-    // Nothing but numbered places is added to what stands in the program.
-    let mut query = sqlx::query(AssertSqlSafe(text(before, rows.len(), COLUMNS, after)));
+    // Nothing but places is added to what stands in the program.
+    let text = text(before, (rows.len(), COLUMNS), after, places);
+    let mut query = sqlx::query(AssertSqlSafe(text));
     for cell in rows.iter().flatten() {
         query = match cell.clone() {
             Cell::Text(text) => query.bind(text),
@@ -70,16 +74,37 @@ fn query<const COLUMNS: usize>(
     query
 }
 
-fn text(before: &str, rows: usize, columns: usize, after: &str) -> String {
+/// How a statement names the places of its values.
+#[derive(Clone, Copy, Debug)]
+enum Places {
+    /// `$1`, `$2` and so on, as PostgreSQL wants them.
+    Numbered,
+    /// `?`, one after another: to SQLite a number is a name, and each is looked for among all names.
+    InOrder,
+}
+
+impl Places {
+    fn of(connection: &Connection) -> Self {
+        match connection.backend_name() {
+            "SQLite" => Self::InOrder,
+            _ => Self::Numbered,
+        }
+    }
+}
+
+fn text(before: &str, (rows, columns): (usize, usize), after: &str, places: Places) -> String {
     let mut sql = format!("{before} VALUES ");
     for place in 1..=rows * columns {
-        let opens = match place {
+        sql += match place {
             1 => "(",
             _ if place % columns == 1 || columns == 1 => "), (",
             _ => ", ",
         };
         // Writing to a text does not fail.
-        let _ = write!(sql, "{opens}${place}");
+        let _ = match places {
+            Places::Numbered => write!(sql, "${place}"),
+            Places::InOrder => write!(sql, "?"),
+        };
     }
     sql + ") " + after
 }
@@ -90,15 +115,18 @@ mod tests {
 
     #[test]
     fn places_are_numbered_through_all_rows() {
-        let two = text("INSERT INTO t (a, b)", 2, 2, "RETURNING a");
+        let numbered = |before, size, after| text(before, size, after, Places::Numbered);
+        let two = numbered("INSERT INTO t (a, b)", (2, 2), "RETURNING a");
         assert_eq!(
             two,
             "INSERT INTO t (a, b) VALUES ($1, $2), ($3, $4) RETURNING a"
         );
-        let one = text("WITH wanted (id) AS (", 2, 1, ") SELECT id FROM wanted");
+        let one = numbered("WITH wanted (id) AS (", (2, 1), ") SELECT id FROM wanted");
         assert_eq!(
             one,
             "WITH wanted (id) AS ( VALUES ($1), ($2) ) SELECT id FROM wanted"
         );
+        let in_order = text("INSERT INTO t (a, b)", (2, 2), "", Places::InOrder);
+        assert_eq!(in_order, "INSERT INTO t (a, b) VALUES (?, ?), (?, ?) ");
     }
 }

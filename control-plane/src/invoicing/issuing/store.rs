@@ -91,11 +91,13 @@ pub(super) async fn billed(
         connection,
         "WITH wanted (id) AS (",
         &wanted,
-        ") SELECT wanted.id FROM wanted WHERE EXISTS (
+        // One chain after another: PostgreSQL would turn EXISTS into a join with all invoices there are.
+        ") SELECT wanted.id FROM wanted WHERE (
              SELECT 1 FROM invoices JOIN subscriptions ON subscriptions.id = subscription_id
              WHERE invoices.chain_id = wanted.id AND status <> 'void' AND waits_for_payment = 0
-                 AND (total > 0 OR EXISTS (SELECT 1 FROM invoice_lines
-                     WHERE invoice_id = invoices.id AND credit > 0)))",
+                 AND (total > 0 OR (SELECT MAX(credit) FROM invoice_lines
+                     WHERE invoice_id = invoices.id) > 0)
+             LIMIT 1) = 1",
     )
     .await?;
     let ids = rows.iter().map(|(id,)| id.parse().map_err(Error::internal));
