@@ -53,6 +53,9 @@ pub enum Durability {
     Lost,
 }
 
+static SERVER: LazyLock<PostgresServer> =
+    LazyLock::new(|| PostgresServer::start(Durability::Lost).expect("PostgreSQL is installed"));
+
 /// A running server.
 #[derive(Debug)]
 pub struct PostgresServer {
@@ -198,10 +201,16 @@ impl PostgresServer {
 /// When it is, and PostgreSQL is not installed.
 #[must_use]
 pub fn wanted() -> Option<String> {
-    static SERVER: LazyLock<PostgresServer> =
-        LazyLock::new(|| PostgresServer::start(Durability::Lost).expect("PostgreSQL is installed"));
     let wanted = std::env::var("TOLLGATE_TEST_DATABASE").unwrap_or_default();
     (wanted == "postgres").then(|| SERVER.new_database())
+}
+
+/// Destroys a database that was [`wanted`], whoever uses it.
+///
+/// # Panics
+/// When the server does not do so.
+pub fn destroy(url: &str) {
+    SERVER.run("dropdb", &["--force", name_of(url)]);
 }
 
 fn name_of(url: &str) -> &str {

@@ -8,6 +8,7 @@ use serde_json::json;
 use tollgate_engine::contract::Names;
 use tollgate_tests::PREFIX;
 use tollgate_tests::envoy::Envoy;
+use tollgate_tests::postgres;
 use tollgate_tests::store::request;
 use tollgate_tests::wait;
 
@@ -92,6 +93,16 @@ async fn three_days_without_the_control_plane() {
     shop.wait_until_used(&subscriber.subscription, DAILY).await;
 }
 
+/// Makes a database useless while it is in use.
+fn destroy(url: &str) {
+    let Some(file) = url.strip_prefix("sqlite://") else {
+        return postgres::destroy(url);
+    };
+    for ending in ["", "-wal", "-shm"] {
+        fs::write(format!("{file}{ending}"), [0xff; 4_096].repeat(64)).unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_breaks_is_not_missed() {
     let _alone = alone().await;
@@ -103,14 +114,7 @@ async fn a_database_that_breaks_is_not_missed() {
     shop.control_plane.forgo_diagnosis();
     let mut settings = shop.control_plane.settings();
     let (_, url) = settings.find(|(name, _)| name == "DATABASE_URL").unwrap();
-    let file = url.trim_start_matches("sqlite://");
-    for file in [
-        file.to_owned(),
-        format!("{file}-wal"),
-        format!("{file}-shm"),
-    ] {
-        fs::write(file, [0xff; 4_096].repeat(64)).unwrap();
-    }
+    destroy(&url);
     let path = format!("/v1/subscriptions/{}", subscriber.subscription);
     wait::until("the control plane to notice", async || {
         let answer = shop.control_plane.call(Method::GET, &path, None).await;
