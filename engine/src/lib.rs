@@ -21,6 +21,7 @@ pub mod fields;
 pub mod grpc;
 pub mod lease;
 pub mod limits;
+mod packed;
 pub mod policy;
 pub mod problem;
 pub mod resp;

@@ -114,14 +114,26 @@ pub const TICK_MAX_MS: u64 = 50;
 
 /// Access documents cached by a worker.
 pub const CACHED_KEYS_MAX: usize = 100_000;
-/// What the documents of cached keys and of their chains may take, as they come from Redis, in bytes.
+/// What all cached keys and their chains may take, in bytes.
 pub const CACHED_KEYS_MAX_BYTES: usize = 64 * 1_024 * 1_024;
-/// Of them for keys: the texts of their documents, and headers for the upstream.
-pub const KEY_DOCUMENTS_MAX_BYTES: usize = CACHED_KEYS_MAX_BYTES / 2;
+/// Of them for what keys have as texts: their ids and subjects.
+pub const KEY_TEXTS_MAX_BYTES: usize = 6 * 1_024 * 1_024;
+/// Keys whose last requests made something that the next ones use again.
+pub const RECENT_KEYS_MAX: usize = 10_240;
+/// Of such keys, most rules for which that is kept.
+pub const STANDINGS_PER_KEY_MAX: usize = 8;
+/// Of the bytes for headers that such keys send upstream.
+pub const RECENT_HEADERS_MAX_BYTES: usize = 6 * 1_024 * 1_024;
 /// Longest headers for the upstream that are made for one key, in bytes.
 pub const KEY_HEADERS_MAX_BYTES: usize = ENTITLEMENTS_MAX_BYTES + 4_096;
-/// Of them for access documents.
-pub const ACCESS_DOCUMENTS_MAX_BYTES: usize = CACHED_KEYS_MAX_BYTES - KEY_DOCUMENTS_MAX_BYTES;
+/// Chains that a worker takes part in: those of cached keys, and some of keys that it has forgotten.
+pub const CHAINS_MAX: usize = CACHED_KEYS_MAX + RECENT_KEYS_MAX;
+/// Of the bytes for chains, with their access documents and all that is not settled yet.
+pub const CHAINS_MAX_BYTES: usize = 36 * 1_024 * 1_024;
+/// Chains that are not packed.
+pub const AWAKE_CHAINS_MAX: usize = RECENT_KEYS_MAX;
+/// Of the bytes for chains, for those that are not packed.
+pub const AWAKE_CHAINS_MAX_BYTES: usize = 12 * 1_024 * 1_024;
 /// Keys a worker recognizes without hashing them, each in 64 bytes beyond those above.
 pub const RECOGNIZED_KEYS_MAX: usize = 8_192;
 /// Unknown keys remembered by a worker.
@@ -213,8 +225,8 @@ const _: () = assert!(RECOGNIZED_KEYS_MAX.is_power_of_two());
 // Remembering garbage never takes more room than remembering customers.
 const _: () = assert!(UNKNOWN_KEYS_MAX <= CACHED_KEYS_MAX);
 const _: () = assert!(LOOKUPS_PER_CALL_MAX <= UNKNOWN_KEYS_MAX);
-// The headers of many keys fit into either half of them.
-const _: () = assert!(KEY_DOCUMENTS_MAX_BYTES / 2 >= 1_000 * KEY_HEADERS_MAX_BYTES);
+// Even of the longest headers there is room for those of many keys.
+const _: () = assert!(RECENT_HEADERS_MAX_BYTES >= 400 * KEY_HEADERS_MAX_BYTES);
 // Each cached key may take a hash, an id and its windows.
 const _: () = assert!(CACHED_KEYS_MAX_BYTES / CACHED_KEYS_MAX >= 512);
 // Everything that waits does so in whole ticks, in this order.

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::limits::{MILLI_PER_UNIT, TOTAL_MAX_MILLI};
+use crate::packed::{Pack, Packer, Unpacker};
 
 /// Decimals of a unit that are kept.
 const DECIMALS: usize = 3;
@@ -156,6 +157,16 @@ impl TryFrom<f64> for Units {
             return Err(NotUnits::Inexact);
         }
         number.to_string().parse()
+    }
+}
+
+impl Pack for Units {
+    fn pack<'v>(&'v self, to: &mut Packer<'v>) {
+        self.0.pack(to);
+    }
+
+    fn unpack(from: &mut Unpacker<'_>) -> Option<Self> {
+        Self::from_milli(u64::unpack(from)?)
     }
 }
 

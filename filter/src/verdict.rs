@@ -107,7 +107,7 @@ fn hide(policy: &Policy, headers: &[Pair<'_>]) -> Result<(), Refused> {
 
 /// Says who calls; whatever the client said of it is gone by now.
 fn identify(ticket: &Ticket) -> Result<(), Refused> {
-    for (name, value) in ticket.identity.iter() {
+    for (name, value) in ticket.identity() {
         host::add_header(Map::Request, name, value.as_bytes())?;
     }
     Ok(())

@@ -1,9 +1,7 @@
 //! What the answer to a call changes.
 
-use std::rc::Rc;
-
 use super::chains::ChainRef;
-use super::keys::{KnownKey, Offline};
+use super::keys::KnownKey;
 use super::{Call, CallFailure, Now, Part, RequestId, Verdict, Worker};
 use crate::api_key::KeyHash;
 use crate::contract::KeyDocument;
@@ -190,9 +188,7 @@ impl Worker {
     fn empty_cache(&mut self) {
         self.keys.clear();
         self.lookups.distrust(None);
-        for chain in self.chains.iter_mut() {
-            chain.distrust();
-        }
+        self.chains.distrust();
         self.chains.schedule_all(&self.rules);
     }
 
@@ -274,15 +270,7 @@ impl Worker {
     }
 
     pub(super) fn remember_key(&mut self, hash: KeyHash, document: KeyDocument, chain: ChainRef) {
-        let known = KnownKey {
-            id: document.id.as_str().into(),
-            document: Rc::new(document),
-            chain,
-            offline: Offline::default(),
-            standing: None,
-            identity: None,
-        };
-        self.keys.insert(hash, known);
+        self.keys.insert(hash, KnownKey::new(document, chain));
     }
 
     /// Takes a chain up that this worker does not remember; Redis may.

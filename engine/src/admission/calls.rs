@@ -1,6 +1,6 @@
 //! What goes into the worker's next call to Redis.
 
-use super::chains::ChainRef;
+use super::chains::{ChainRef, Chains};
 use super::{Call, Lack, Now, Part, Worker, rates};
 use crate::contract::Script;
 use crate::contract::call::{self, BatchHeader, Order, Subject};
@@ -44,6 +44,23 @@ impl SettleBudget {
     }
 }
 
+impl Chains {
+    /// Whether what a request lacks is to be asked for now; units that were refused are asked for again later.
+    fn ask_for(&mut self, lack: &Lack, now_ms: u64) -> bool {
+        match lack {
+            Lack::Reading | Lack::Document(_) | Lack::Rates(..) => true,
+            // It is among the look-ups.
+            Lack::Key => false,
+            Lack::Claim(claiming) => self.asks_claim(claiming, now_ms),
+            Lack::Units(chain, needs) => self.get(*chain).is_some_and(|chain| {
+                needs
+                    .iter()
+                    .any(|need| !chain.is_exhausted(&need.window, need.least, now_ms))
+            }),
+        }
+    }
+}
+
 impl Worker {
     /// The bytes to send now, if a call is due and allowed; the result belongs to [`Worker::answer`].
     pub fn next_call(&mut self, now: Now) -> Option<Vec<u8>> {
@@ -76,23 +93,8 @@ impl Worker {
             || self.chains.is_any_due(now_ms, &self.rules)
             || self.waiting.iter().any(|waiting| {
                 let may_wait = awaits_more && matches!(waiting.lack, Lack::Claim(_));
-                !may_wait && self.asks(&waiting.lack, now_ms)
+                !may_wait && self.chains.ask_for(&waiting.lack, now_ms)
             })
-    }
-
-    /// Whether what a request lacks is to be asked for now; units that were refused are asked for again later.
-    fn asks(&self, lack: &Lack, now_ms: u64) -> bool {
-        match lack {
-            Lack::Reading | Lack::Document(_) | Lack::Rates(..) => true,
-            // It is among the look-ups.
-            Lack::Key => false,
-            Lack::Claim(claiming) => self.asks_claim(claiming, now_ms),
-            Lack::Units(chain, needs) => self.chains.look(*chain).is_some_and(|chain| {
-                needs
-                    .iter()
-                    .any(|need| !chain.is_exhausted(&need.window, need.least, now_ms))
-            }),
-        }
     }
 
     fn begin(&mut self, bytes: &mut Vec<u8>, parts: &mut Vec<Part>) {
@@ -137,10 +139,10 @@ impl Worker {
     }
 
     /// What waiting requests need, by chain; a chain whose document they lack comes with no needs.
-    fn needs(&self, now_ms: u64) -> Vec<(ChainRef, Vec<Need>)> {
+    fn needs(&mut self, now_ms: u64) -> Vec<(ChainRef, Vec<Need>)> {
         let mut by_chain: Vec<(ChainRef, Vec<Need>)> = Vec::new();
         for waiting in &self.waiting {
-            if !self.asks(&waiting.lack, now_ms) {
+            if !self.chains.ask_for(&waiting.lack, now_ms) {
                 continue;
             }
             let (chain, needs): (_, &[Need]) = match &waiting.lack {
@@ -179,7 +181,7 @@ impl Worker {
         chain.prepare(needs, claims, now_ms, &self.rules);
         self.stats.batches_lost += chain.lost_batches() - lost;
         let in_doubt = chain.in_doubt();
-        let version = chain.document().map_or(0, |document| document.version);
+        let version = chain.document_version().unwrap_or(0);
         for batch in chain.to_send() {
             let header = BatchHeader {
                 worker: &self.id,

@@ -1,11 +1,23 @@
 //! The chains of subscriptions that a worker remembers, and when each has something to say.
+//!
+//! Those used lately are as they are, as many as there is room for; all others are packed, whatever they hold, and
+//! unpacked by their next use.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
-use std::rc::Rc;
+mod rest;
+mod timers;
 
-use crate::lease::{Chain, LeaseRules};
-use crate::limits::ACCESS_DOCUMENTS_MAX_BYTES;
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BinaryHeap, VecDeque};
+use std::hash::{BuildHasher, BuildHasherDefault};
+use std::mem;
+
+use hashbrown::HashTable;
+
+use crate::lease::{Chain, Totals};
+use crate::limits::{CHAINS_MAX, CHAINS_MAX_BYTES};
+use crate::packed;
+
+use timers::Timer;
 
 /// Which chain, in which life of its place in the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,73 +26,129 @@ pub(super) struct ChainRef {
     life: u32,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
+enum State {
+    Vacant,
+    Awake(Box<Chain>),
+    Packed {
+        bytes: Box<[u8]>,
+        /// Whether nothing would be lost if it were forgotten.
+        is_idle: bool,
+    },
+}
+
+#[derive(Debug)]
 struct Place {
     life: u32,
-    chain: Option<Chain>,
-    /// What its document takes of [`ACCESS_DOCUMENTS_MAX_BYTES`].
-    document_bytes: usize,
+    state: State,
+    /// What it takes of [`CHAINS_MAX_BYTES`].
+    bytes: u32,
+    /// Whether it was used since it was last looked at for being packed.
+    is_used: bool,
+    /// Whether it has a document.
+    has_document: bool,
     used_ms: u64,
     due_ms: u64,
+    /// Of a packed one, since when usage waits to be settled; else, and when none does, [`u64::MAX`].
+    unsettled_ms: u64,
+}
+
+impl Place {
+    /// The id of its chain.
+    fn id(&self) -> &str {
+        match &self.state {
+            State::Vacant => "",
+            State::Awake(chain) => &chain.id,
+            State::Packed { bytes, .. } => packed::leading_text(bytes).unwrap_or_default(),
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        match &self.state {
+            State::Vacant => false,
+            State::Awake(chain) => chain.is_idle(),
+            State::Packed { is_idle, .. } => *is_idle,
+        }
+    }
 }
 
 /// The chains a worker takes part in, and when each is due.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Chains {
     places: Vec<Place>,
     vacant: Vec<u32>,
-    by_id: HashMap<Rc<str>, u32>,
-    timers: BinaryHeap<Reverse<(u64, u32)>>,
+    /// Their places, by the ids that stand there.
+    by_id: HashTable<u32>,
+    timers: BinaryHeap<Timer>,
+    /// Those that are not packed, in the order in which they are looked at for it.
+    awake: VecDeque<u32>,
+    /// What they take of [`AWAKE_CHAINS_MAX_BYTES`](crate::limits::AWAKE_CHAINS_MAX_BYTES).
+    awake_bytes: usize,
+    /// What the packed ones hold.
+    packed_totals: Totals,
+    bytes: usize,
     swept: usize,
-    document_bytes: usize,
-    /// Up to where documents were forgotten for want of room.
+    /// Up to where something was forgotten for want of room.
     forgotten: usize,
+}
+
+fn hash(id: &str) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(id)
+}
+
+fn slot_of(place: usize) -> u32 {
+    u32::try_from(place).unwrap_or(u32::MAX)
 }
 
 impl Chains {
     pub(super) fn find(&self, id: &str) -> Option<ChainRef> {
-        self.by_id.get(id).map(|slot| self.reference(*slot))
+        let is_it = |slot: &u32| self.places[*slot as usize].id() == id;
+        let slot = self.by_id.find(hash(id), is_it)?;
+        Some(self.reference(*slot))
     }
 
     pub(super) fn insert(&mut self, chain: Chain, now_ms: u64) -> ChainRef {
-        let id = Rc::clone(&chain.id);
         let slot = self.vacant.pop().unwrap_or_else(|| {
             self.places.push(Place {
                 life: 0,
-                chain: None,
-                document_bytes: 0,
+                state: State::Vacant,
+                bytes: 0,
+                is_used: true,
+                has_document: false,
                 used_ms: 0,
                 due_ms: u64::MAX,
+                unsettled_ms: u64::MAX,
             });
-            u32::try_from(self.places.len() - 1).unwrap_or(u32::MAX)
+            slot_of(self.places.len() - 1)
         });
+        let id_hash = hash(&chain.id);
         let place = &mut self.places[slot as usize];
         place.life += 1;
-        place.chain = Some(chain);
         place.used_ms = now_ms;
         place.due_ms = u64::MAX;
-        self.by_id.insert(id, slot);
+        place.state = State::Awake(Box::new(chain));
+        let Self { places, by_id, .. } = self;
+        by_id.insert_unique(id_hash, slot, |slot| hash(places[*slot as usize].id()));
+        self.rise(slot);
         let reference = self.reference(slot);
         self.weigh(reference, now_ms);
         reference
     }
 
-    /// Notes how large a chain's document is by now, and forgets others as long as all take more than they may: of a few
-    /// in turn, the one that was used least lately.
+    /// Notes how large a chain is by now, and forgets what it may of others as long as all take more than they may: of a
+    /// few in turn, of the one that was used least lately.
     pub(super) fn weigh(&mut self, reference: ChainRef, now_ms: u64) {
         const AT_ONCE: usize = 8;
         self.touch(reference, now_ms);
-        self.weigh_at(reference.slot as usize);
+        self.weigh_at(reference.slot);
         let mut looked_at = 0;
-        while self.document_bytes > ACCESS_DOCUMENTS_MAX_BYTES && looked_at < self.places.len() {
+        while self.bytes > CHAINS_MAX_BYTES && looked_at < self.places.len() {
             let some = (0..AT_ONCE).map(|next| (self.forgotten + next) % self.places.len());
             let other = some.filter(|at| *at != reference.slot as usize);
-            let other = other.filter(|at| self.places[*at].document_bytes > 0);
+            let other =
+                other.filter(|at| self.places[*at].has_document || self.places[*at].is_idle());
             if let Some(at) = other.min_by_key(|at| self.places[*at].used_ms) {
-                if let Some(chain) = self.places[at].chain.as_mut() {
-                    chain.forget_document();
-                }
-                self.weigh_at(at);
+                self.lighten(slot_of(at));
                 looked_at = 0;
             }
             self.forgotten = (self.forgotten + AT_ONCE) % self.places.len();
@@ -88,44 +156,59 @@ impl Chains {
         }
     }
 
-    fn weigh_at(&mut self, at: usize) {
-        let Some(place) = self.places.get_mut(at) else {
-            return;
+    /// Forgets a chain, or as much of it as may be forgotten.
+    fn lighten(&mut self, slot: u32) {
+        if self.places[slot as usize].is_idle() {
+            self.remove(slot);
+        } else if let Some(chain) = self.get(self.reference(slot)) {
+            chain.forget_document();
+            self.weigh_at(slot);
+        }
+    }
+
+    fn weigh_at(&mut self, slot: u32) {
+        let place = &mut self.places[slot as usize];
+        let bytes = match &place.state {
+            State::Vacant => 0,
+            State::Awake(chain) => {
+                place.has_document = chain.document_bytes() > 0;
+                chain.bytes()
+            }
+            State::Packed { bytes, .. } => bytes.len(),
         };
-        let bytes = place.chain.as_ref().map_or(0, Chain::document_bytes);
-        let before = std::mem::replace(&mut place.document_bytes, bytes);
-        self.document_bytes = self.document_bytes - before + bytes;
+        let before = mem::replace(&mut place.bytes, slot_of(bytes)) as usize;
+        self.bytes = self.bytes - before + bytes;
+        if matches!(place.state, State::Awake(_)) {
+            self.awake_bytes = self.awake_bytes - before + bytes;
+        }
     }
 
     #[cfg(test)]
     pub(super) const fn bytes(&self) -> usize {
-        self.document_bytes
+        self.bytes
     }
 
+    /// The chain, unpacked if it was packed.
     pub(super) fn get(&mut self, reference: ChainRef) -> Option<&mut Chain> {
-        self.places
-            .get_mut(reference.slot as usize)
-            .filter(|place| place.life == reference.life)?
-            .chain
-            .as_mut()
+        let place = self.places.get(reference.slot as usize);
+        let place = place.filter(|place| place.life == reference.life)?;
+        if matches!(place.state, State::Packed { .. }) {
+            self.unpack(reference.slot);
+        }
+        let place = &mut self.places[reference.slot as usize];
+        place.is_used = true;
+        match &mut place.state {
+            State::Awake(chain) => Some(chain),
+            State::Vacant | State::Packed { .. } => None,
+        }
     }
 
-    pub(super) fn look(&self, reference: ChainRef) -> Option<&Chain> {
-        self.places
-            .get(reference.slot as usize)
-            .filter(|place| place.life == reference.life)?
-            .chain
-            .as_ref()
-    }
-
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Chain> {
-        self.places
-            .iter_mut()
-            .filter_map(|place| place.chain.as_mut())
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Chain> {
-        self.places.iter().filter_map(|place| place.chain.as_ref())
+    /// Whether the chain is remembered.
+    pub(super) fn has(&self, reference: ChainRef) -> bool {
+        let place = self.places.get(reference.slot as usize);
+        place.is_some_and(|place| {
+            place.life == reference.life && !matches!(place.state, State::Vacant)
+        })
     }
 
     fn reference(&self, slot: u32) -> ChainRef {
@@ -142,72 +225,23 @@ impl Chains {
         }
     }
 
-    /// Sets the chain's timer anew.
-    pub(super) fn schedule(&mut self, reference: ChainRef, rules: &LeaseRules) {
-        let Some(place) = self.places.get_mut(reference.slot as usize) else {
-            return;
-        };
-        let due_ms = place
-            .chain
-            .as_ref()
-            .and_then(|chain| chain.due_ms(rules))
-            .unwrap_or(u64::MAX);
-        if due_ms < place.due_ms {
-            place.due_ms = due_ms;
-            self.timers.push(Reverse((due_ms, reference.slot)));
+    fn remove(&mut self, slot: u32) {
+        let Self { places, by_id, .. } = self;
+        let id_hash = hash(places[slot as usize].id());
+        if let Ok(entry) = by_id.find_entry(id_hash, |other| *other == slot) {
+            entry.remove();
         }
-    }
-
-    /// Lets the chain's timer pass.
-    pub(super) fn unschedule(&mut self, reference: ChainRef) {
-        if let Some(place) = self.places.get_mut(reference.slot as usize) {
-            place.due_ms = u64::MAX;
+        let place = &mut self.places[slot as usize];
+        if matches!(place.state, State::Awake(_)) {
+            self.awake_bytes -= place.bytes as usize;
+            self.awake.retain(|other| *other != slot);
         }
-    }
-
-    /// Sets every chain's timer anew.
-    pub(super) fn schedule_all(&mut self, rules: &LeaseRules) {
-        for slot in 0..self.places.len() {
-            self.schedule(
-                self.reference(u32::try_from(slot).unwrap_or(u32::MAX)),
-                rules,
-            );
-        }
-    }
-
-    /// Whether a chain is due; drops timers whose chain no longer is.
-    pub(super) fn is_any_due(&mut self, now_ms: u64, rules: &LeaseRules) -> bool {
-        while let Some(&Reverse((due_ms, slot))) = self.timers.peek()
-            && due_ms <= now_ms
-        {
-            let place = &mut self.places[slot as usize];
-            let is_current = place.due_ms == due_ms;
-            let chain_due_ms = place.chain.as_ref().and_then(|chain| chain.due_ms(rules));
-            if is_current && chain_due_ms.is_some_and(|due_ms| due_ms <= now_ms) {
-                return true;
-            }
-            self.timers.pop();
-            if is_current {
-                place.due_ms = u64::MAX;
-                self.schedule(self.reference(slot), rules);
-            }
-        }
-        false
-    }
-
-    /// Takes the next chain that is due, longest overdue first.
-    pub(super) fn next_due(&mut self, now_ms: u64, rules: &LeaseRules) -> Option<ChainRef> {
-        if !self.is_any_due(now_ms, rules) {
-            return None;
-        }
-        let Reverse((_, slot)) = self.timers.pop()?;
-        self.places[slot as usize].due_ms = u64::MAX;
-        Some(self.reference(slot))
-    }
-
-    /// Since when the longest waiting usage is unsettled.
-    pub(super) fn oldest_unsettled_ms(&self) -> Option<u64> {
-        self.iter().filter_map(Chain::unsettled_since_ms).min()
+        place.state = State::Vacant;
+        place.has_document = false;
+        place.due_ms = u64::MAX;
+        place.unsettled_ms = u64::MAX;
+        self.vacant.push(slot);
+        self.weigh_at(slot);
     }
 
     /// Looks at a few chains in turn: drops windows that are over, and chains that nobody used for `idle_ms`.
@@ -216,22 +250,84 @@ impl Chains {
         for _ in 0..AT_ONCE.min(self.places.len()) {
             self.swept = (self.swept + 1) % self.places.len();
             let place = &mut self.places[self.swept];
-            let Some(chain) = place.chain.as_mut() else {
-                continue;
-            };
-            chain.drop_windows_ended_before(business_ms);
-            if now_ms >= place.used_ms + idle_ms && chain.is_idle() {
-                self.by_id.remove(&chain.id);
-                place.chain = None;
-                place.due_ms = u64::MAX;
-                self.vacant
-                    .push(u32::try_from(self.swept).unwrap_or(u32::MAX));
-                self.weigh_at(self.swept);
+            if let State::Awake(chain) = &mut place.state {
+                chain.drop_windows_ended_before(business_ms);
+            }
+            if now_ms >= place.used_ms + idle_ms && place.is_idle() {
+                self.remove(slot_of(self.swept));
             }
         }
+    }
+
+    /// Whether there is room for another chain, for the sake of which others are forgotten that hold nothing.
+    pub(super) fn has_room(&mut self) -> bool {
+        let mut looked_at = 0;
+        while self.is_full() && looked_at < SEARCH_MAX.min(self.places.len()) {
+            self.forgotten = (self.forgotten + 1) % self.places.len();
+            if self.places[self.forgotten].is_idle() {
+                self.remove(slot_of(self.forgotten));
+            }
+            looked_at += 1;
+        }
+        !self.is_full()
+    }
+
+    fn is_full(&self) -> bool {
+        self.len() >= CHAINS_MAX || self.bytes > CHAINS_MAX_BYTES
+    }
+
+    /// Trusts nothing of documents any more, and forgets chains that hold nothing besides.
+    pub(super) fn distrust(&mut self) {
+        for slot in 0..slot_of(self.places.len()) {
+            if self.places[slot as usize].is_idle() {
+                self.remove(slot);
+            } else if let Some(chain) = self.get(self.reference(slot)) {
+                chain.distrust();
+            }
+        }
+    }
+
+    /// Whether no chain holds anything, after `forget` has been done to those that do.
+    pub(super) fn are_idle_after(&mut self, forget: impl Fn(&mut Chain)) -> bool {
+        (0..slot_of(self.places.len())).all(|slot| {
+            let is_idle = self.places[slot as usize].is_idle();
+            let chain = (!is_idle).then(|| self.get(self.reference(slot))).flatten();
+            chain.is_none_or(|chain| {
+                forget(chain);
+                chain.is_idle()
+            })
+        })
+    }
+
+    /// What the worker has of all chains.
+    pub(super) fn totals(&self) -> Totals {
+        let mut totals = self.packed_totals;
+        self.each_awake(|chain| chain.add_to(&mut totals));
+        totals
+    }
+
+    fn each_awake(&self, mut each: impl FnMut(&Chain)) {
+        for slot in &self.awake {
+            if let State::Awake(chain) = &self.places[*slot as usize].state {
+                each(chain);
+            }
+        }
+    }
+
+    /// Since when the longest waiting usage is unsettled.
+    pub(super) fn oldest_unsettled_ms(&self) -> Option<u64> {
+        let packed = self.places.iter().map(|place| place.unsettled_ms);
+        let mut oldest_ms = packed.min().unwrap_or(u64::MAX);
+        self.each_awake(|chain| {
+            oldest_ms = oldest_ms.min(chain.unsettled_since_ms().unwrap_or(u64::MAX));
+        });
+        Some(oldest_ms).filter(|oldest_ms| *oldest_ms < u64::MAX)
     }
 
     pub(super) fn len(&self) -> usize {
         self.by_id.len()
     }
 }
+
+/// At how many chains is looked for one that may be forgotten.
+const SEARCH_MAX: usize = 1_024;

@@ -4,12 +4,11 @@ use std::rc::Rc;
 
 use super::chains::ChainRef;
 use super::exact::Claiming;
-use super::keys::{Identity, KnownKey};
 use super::spend::{Short, Spending};
+use super::standing::Standing;
 use super::verdict::Open;
 use super::{Lack, Now, Refusal, RequestId, Ticket, Verdict, Waiting, Worker, demand_of};
-use crate::contract::{AccessDocument, Term};
-use crate::fields;
+use crate::lease::Chain;
 use crate::policy::{Demand, Fallback, MeteringMode};
 use crate::problem::Code;
 
@@ -42,7 +41,7 @@ impl Worker {
         let known = self
             .keys
             .find(&waiting.hash)
-            .filter(|chain| self.chains.look(*chain).is_some());
+            .filter(|chain| self.chains.has(*chain));
         if up && !self.link.is_fresh(now_ms) && (is_unknown || known.is_some()) {
             return Err(Lack::Reading);
         }
@@ -136,31 +135,33 @@ impl Worker {
         let outage = self.link.outage() + u32::from(!up && self.link.is_up());
         let Self {
             keys,
+            recents,
             chains,
             policy,
             rules,
             stats,
             ..
         } = self;
-        let (Some((known, held)), Some(chain)) = (keys.found(&waiting.hash), chains.get(chain_ref))
-        else {
+        let (Some(known), Some(chain)) = (keys.found(&waiting.hash), chains.get(chain_ref)) else {
             return Err(Lack::Key);
         };
-        let document = if up {
-            chain.document()
-        } else {
-            chain.last_document()
-        };
-        let Some(document) = document.map(Rc::clone) else {
+        let Some(version) = version(chain, redis) else {
             let lack = up.then_some(Lack::Document(chain_ref));
             return lack.map_or_else(|| Ok(refuse(Code::StoreUnavailable)), Err);
         };
-        let rule = (waiting.rule, demand);
-        let standing = match known.standing_at(&document, chain, rule, business_ms) {
-            Ok(standing) => standing,
-            Err(refusal) => return Ok(Verdict::Refuse(refusal)),
+        let place = (known.recent, &waiting.hash);
+        let standing = match recents.find(place, (waiting.rule, version), chain, business_ms) {
+            Some(held) => held,
+            None => {
+                let rule = (waiting.rule, demand);
+                let form = policy.responses.identity;
+                let caller = |access: &_, term| recents.caller((known, place), access, term, form);
+                match Standing::find(known, chain, rule, business_ms, caller) {
+                    Ok(found) => recents.keep((&mut known.recent, &waiting.hash), found),
+                    Err(refusal) => return Ok(Verdict::Refuse(refusal)),
+                }
+            }
         };
-        known.offline.begin(outage);
         let mode = demand.mode.unwrap_or(policy.metering.mode);
         let mut spending = Spending {
             chain,
@@ -170,14 +171,12 @@ impl Worker {
             offline_milli: &mut stats.offline_milli,
             wait_until_ms: waiting.arrived_ms + policy.metering.wait_for_units_ms,
             up,
+            outage,
             mode,
             now_ms: now.monotonic_ms,
             business_ms,
         };
-        let term = standing.term;
-        let spent = spending.spend(demand, &standing.windows, &document.terms[term]);
-        known.standing = Some(standing);
-        let (spent, claimed) = match spent {
+        let (spent, claimed) = match spending.spend(demand, standing) {
             Ok(spent) => (spent, None),
             Err(Short::Claims(costs)) => (costs.spent.clone(), Some(costs)),
             Err(Short::Refused(refusal)) => return Ok(Verdict::Refuse(refusal)),
@@ -189,10 +188,8 @@ impl Worker {
             chain: chain_ref,
             key: Rc::clone(&known.id),
             hour: business_ms.div_euclid(3_600_000),
-            identity: identity((known, held), &document, term, policy),
+            caller: Rc::clone(&standing.caller),
             spent,
-            document,
-            term,
             claimed: None,
             open: Open::begin(demand, waiting.hash),
         };
@@ -227,43 +224,14 @@ impl Worker {
     }
 }
 
-const fn refuse(code: Code) -> Verdict {
-    Verdict::Refuse(Refusal::Code(code))
+/// Version of the document to decide by, if there is one.
+fn version(chain: &Chain, redis: Redis) -> Option<u64> {
+    match redis {
+        Redis::Answers => chain.document_version(),
+        Redis::Away => chain.last_document_version(),
+    }
 }
 
-fn identity(
-    (known, held): (&mut KnownKey, &mut usize),
-    document: &AccessDocument,
-    term: usize,
-    policy: &crate::policy::Policy,
-) -> Rc<[(&'static str, String)]> {
-    if let Some(made) = &known.identity
-        && made.version == document.version
-        && made.term == term
-    {
-        return Rc::clone(&made.headers);
-    }
-    let Term {
-        subscription,
-        plan,
-        entitlements,
-        ..
-    } = &document.terms[term];
-    let mut headers = fields::Identity {
-        customer: &document.customer,
-        subscription,
-        plan,
-        key: &known.document.id,
-        subject: known.document.subject.as_deref(),
-    }
-    .headers(policy.responses.identity);
-    headers.extend(fields::entitlements(entitlements));
-    let headers: Rc<[_]> = headers.into();
-    let made = Identity {
-        version: document.version,
-        term,
-        headers: Rc::clone(&headers),
-    };
-    known.keep_identity(made, held);
-    headers
+const fn refuse(code: Code) -> Verdict {
+    Verdict::Refuse(Refusal::Code(code))
 }

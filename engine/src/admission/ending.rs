@@ -152,23 +152,26 @@ impl Worker {
 
     /// Counts what costs turned out to be beyond what was held while Redis is away.
     fn note_offline(&mut self, ticket: &Ticket, open: &Open, costs: &[Cost]) {
-        let chain = self.chains.look(ticket.chain);
+        let chain = self.chains.get(ticket.chain);
         self.keys.find(&open.hash);
         let mut known = self.keys.found(&open.hash);
+        let outage = self.link.outage();
         for cost in costs {
             let Some((number, reservation)) = ticket.spent.get(cost.place) else {
                 continue;
             };
             let beyond = cost.milli.saturating_sub(reservation.milli);
             self.stats.offline_milli += beyond;
-            let Some((known, _)) = &mut known else {
+            let Some(known) = &mut known else {
                 continue;
             };
-            let window = chain.and_then(|chain| chain.window(*number));
+            let mut offline = known.offline(outage);
+            let window = chain.as_ref().and_then(|chain| chain.window(*number));
             match window.and_then(|window| window.limit) {
-                Some(_) => known.offline.hard += beyond,
-                None => known.offline.soft += beyond,
+                Some(_) => offline.hard += beyond,
+                None => offline.soft += beyond,
             }
+            known.spent_offline(offline);
         }
     }
 
@@ -213,12 +216,12 @@ impl Worker {
 
     /// The state of each meter an admitted request touched that has a number to show, for the client.
     pub fn meter_states<'a>(
-        &'a self,
+        &'a mut self,
         ticket: &'a Ticket,
         now: Now,
     ) -> impl Iterator<Item = MeterState<'a>> {
         let business_ms = self.business_ms(now);
-        let chain = self.chains.look(ticket.chain);
+        let chain = self.chains.get(ticket.chain).map(|chain| &*chain);
         let windows = ticket
             .spent
             .iter()
@@ -249,11 +252,10 @@ impl Worker {
     pub fn has_left(&mut self) -> bool {
         let store = self.store_number;
         let answered_ms = self.link.last_good_ms();
-        self.chains.iter_mut().all(|chain| {
+        self.chains.are_idle_after(|chain| {
             if let Some(answered_ms) = answered_ms {
                 chain.forget(answered_ms, store);
             }
-            chain.is_idle()
         })
     }
 }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use smallvec::SmallVec;
 
-use super::chains::ChainRef;
+use super::chains::{ChainRef, Chains};
 use super::rates::Promise;
 use super::spend::{Short, Spending};
 use super::verdict::Spent;
@@ -71,7 +71,7 @@ pub(super) struct Held {
 impl Spending<'_> {
     /// What a request claims of every meter; nothing while Redis grants nothing, which is decided as in an outage.
     pub(super) fn claim(&self, demand: &Demand, windows: &[u32]) -> Result<Option<Costs>, Short> {
-        let bypass = self.known.document.bypass;
+        let bypass = self.known.bypasses();
         let mut claimed = Costs {
             bounds: if bypass {
                 Bounds::Beyond
@@ -110,10 +110,10 @@ impl Spending<'_> {
     }
 }
 
-impl Worker {
+impl Chains {
     /// Whether a request's claim is to be sent now; one that Redis had no units for is sent again later.
-    pub(super) fn asks_claim(&self, claiming: &Claiming, now_ms: u64) -> bool {
-        let Some(chain) = self.chains.look(claiming.chain) else {
+    pub(super) fn asks_claim(&mut self, claiming: &Claiming, now_ms: u64) -> bool {
+        let Some(chain) = self.get(claiming.chain) else {
             return false;
         };
         let is_short = |cost: &ClaimCost| chain.is_exhausted(&cost.window, cost.least, now_ms);
@@ -122,14 +122,20 @@ impl Worker {
             && !chain.in_doubt()
             && !(heeds_limits && claiming.claim.costs.iter().any(is_short))
     }
+}
 
+impl Worker {
     /// Whether a request need not be decided again: its claim is with Redis, or will be as it was decided.
     pub(super) fn claim_stands(&mut self, key: &KeyHash, claiming: &Claiming, now_ms: u64) -> bool {
-        let document = || self.chains.look(claiming.chain)?.document();
+        let chain = claiming.chain;
         claiming.sent.is_some()
             || self.link.is_fresh(now_ms)
-                && self.asks_claim(claiming, now_ms)
-                && document().is_some_and(|known| Rc::ptr_eq(known, &claiming.ticket.document))
+                && self.chains.asks_claim(claiming, now_ms)
+                && self
+                    .chains
+                    .get(chain)
+                    .and_then(|chain| chain.document_version())
+                    == Some(claiming.ticket.caller.version)
                 && self.keys.find(key) == Some(claiming.chain)
     }
 
@@ -141,10 +147,10 @@ impl Worker {
             let Lack::Claim(claiming) = &mut one.lack else {
                 continue;
             };
-            if !self.asks_claim(claiming, now_ms) {
+            if !self.chains.asks_claim(claiming, now_ms) {
                 continue;
             }
-            let Some(chain) = self.chains.look(claiming.chain) else {
+            let Some(chain) = self.chains.get(claiming.chain) else {
                 continue;
             };
             let first = || (claiming.chain, Vec::new());
@@ -282,7 +288,7 @@ impl Worker {
     pub fn take_told(&mut self, now: Now) -> Vec<RequestId> {
         let mut told = Vec::new();
         for held in std::mem::take(&mut self.held) {
-            let chain = self.chains.look(held.chain);
+            let chain = self.chains.get(held.chain);
             let is_told = chain.is_none_or(|chain| chain.has_told(held.batch));
             let is_late = now.monotonic_ms >= held.until_ms || !self.link.is_up();
             if !is_told && !is_late {

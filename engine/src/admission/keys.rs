@@ -5,58 +5,98 @@ use std::hash::{BuildHasher, Hasher};
 use std::rc::Rc;
 
 use super::chains::ChainRef;
-use super::standing::Standing;
+use super::recent::RecentRef;
 use crate::api_key::KeyHash;
 use crate::contract::KeyDocument;
-use crate::limits::{
-    CACHED_KEYS_MAX, KEY_DOCUMENTS_MAX_BYTES, KEY_HEADERS_MAX_BYTES, UNKNOWN_KEY_TTL_MS,
-    UNKNOWN_KEYS_MAX,
-};
+use crate::limits::{CACHED_KEYS_MAX, KEY_TEXTS_MAX_BYTES, UNKNOWN_KEY_TTL_MS, UNKNOWN_KEYS_MAX};
 
 /// A key the worker knows.
 #[derive(Clone, Debug)]
 pub(super) struct KnownKey {
-    pub(super) document: Rc<KeyDocument>,
     pub(super) id: Rc<str>,
     pub(super) chain: ChainRef,
-    pub(super) offline: Offline,
-    /// What held for the last request, and may still.
-    pub(super) standing: Option<Standing>,
-    /// Headers for the upstream, for the document version and term they were made for.
-    pub(super) identity: Option<Identity>,
+    /// Where what its recent requests found out may be.
+    pub(super) recent: RecentRef,
+    /// What few keys have.
+    more: Option<Box<More>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct More {
+    subject: Option<String>,
+    expires_at_ms: Option<i64>,
+    revoked_at_ms: Option<i64>,
+    bypass: bool,
+    offline: Offline,
 }
 
 impl KnownKey {
-    fn bytes(&self) -> usize {
-        let document = &self.document;
-        let subject = document.subject.as_ref().map_or(0, String::len);
-        let identity = self.identity.as_ref().map_or(0, Identity::bytes);
-        document.id.len() + document.chain.len() + subject + identity
-    }
-
-    /// Keeps headers for the next request, where there is room for them; `held` is what the half with this key holds.
-    pub(super) fn keep_identity(&mut self, identity: Identity, held: &mut usize) {
-        *held -= self.identity.take().as_ref().map_or(0, Identity::bytes);
-        let bytes = identity.bytes();
-        if *held + bytes <= KEY_DOCUMENTS_MAX_BYTES / 2 {
-            *held += bytes;
-            self.identity = Some(identity);
+    /// What is kept of a key's document.
+    pub(super) fn new(document: KeyDocument, chain: ChainRef) -> Self {
+        let KeyDocument {
+            id,
+            chain: _,
+            tag: _,
+            subject,
+            expires_at_ms,
+            revoked_at_ms,
+            bypass,
+        } = document;
+        let is_plain =
+            subject.is_none() && expires_at_ms.is_none() && revoked_at_ms.is_none() && !bypass;
+        let more = || More {
+            subject,
+            expires_at_ms,
+            revoked_at_ms,
+            bypass,
+            offline: Offline::default(),
+        };
+        Self {
+            id: id.into(),
+            chain,
+            recent: RecentRef::default(),
+            more: (!is_plain).then(|| Box::new(more())),
         }
     }
-}
 
-/// Headers for the upstream.
-#[derive(Clone, Debug)]
-pub(super) struct Identity {
-    pub(super) version: u64,
-    pub(super) term: usize,
-    pub(super) headers: Rc<[(&'static str, String)]>,
-}
+    /// The caller's own name for whoever holds the key.
+    pub(super) fn subject(&self) -> Option<&str> {
+        self.more.as_ref()?.subject.as_deref()
+    }
 
-impl Identity {
+    /// From when it is refused as expired.
+    pub(super) fn expires_at_ms(&self) -> Option<i64> {
+        self.more.as_ref()?.expires_at_ms
+    }
+
+    /// Whether it is refused as revoked.
+    pub(super) fn is_revoked(&self) -> bool {
+        let more = self.more.as_ref();
+        more.is_some_and(|more| more.revoked_at_ms.is_some())
+    }
+
+    /// Whether it is never refused for quota or payment.
+    pub(super) fn bypasses(&self) -> bool {
+        self.more.as_ref().is_some_and(|more| more.bypass)
+    }
+
+    /// What it spent without Redis in the outage of that number.
+    pub(super) fn offline(&self, outage: u32) -> Offline {
+        let spent = self.more.as_ref().map(|more| more.offline);
+        let spent = spent.filter(|spent| spent.outage == outage);
+        spent.unwrap_or(Offline {
+            outage,
+            ..Offline::default()
+        })
+    }
+
+    /// Notes what it has spent.
+    pub(super) fn spent_offline(&mut self, offline: Offline) {
+        self.more.get_or_insert_default().offline = offline;
+    }
+
     fn bytes(&self) -> usize {
-        let values = self.headers.iter().map(|(_, value)| value.len());
-        values.sum()
+        self.id.len() + self.subject().map_or(0, str::len)
     }
 }
 
@@ -66,18 +106,6 @@ pub(super) struct Offline {
     pub(super) outage: u32,
     pub(super) soft: u64,
     pub(super) hard: u64,
-}
-
-impl Offline {
-    /// Counts anew in another outage.
-    pub(super) fn begin(&mut self, outage: u32) {
-        if self.outage != outage {
-            *self = Self {
-                outage,
-                ..Self::default()
-            };
-        }
-    }
 }
 
 /// A key's hash is random already: eight bytes of it, mixed with a number the client does not know.
@@ -113,7 +141,7 @@ impl Hasher for SeededHasher {
 #[derive(Clone, Debug)]
 struct Half {
     keys: HashMap<KeyHash, KnownKey, Seeded>,
-    /// What they take of [`KEY_DOCUMENTS_MAX_BYTES`].
+    /// What they take of [`KEY_TEXTS_MAX_BYTES`].
     bytes: usize,
 }
 
@@ -125,10 +153,10 @@ impl Half {
         }
     }
 
-    /// Whether there is no room for another key, and for the headers of one.
+    /// Whether there is no room for another key.
     fn is_full_for(&self, known: &KnownKey) -> bool {
-        let bytes = self.bytes + known.bytes() + KEY_HEADERS_MAX_BYTES;
-        self.keys.len() >= CACHED_KEYS_MAX / 2 || bytes > KEY_DOCUMENTS_MAX_BYTES / 2
+        let bytes = self.bytes + known.bytes();
+        self.keys.len() >= CACHED_KEYS_MAX / 2 || bytes > KEY_TEXTS_MAX_BYTES / 2
     }
 
     fn insert(&mut self, hash: KeyHash, known: KnownKey) {
@@ -181,10 +209,9 @@ impl Keys {
         Some(chain)
     }
 
-    /// A key that [`Keys::find`] has found, and what the half with it holds in bytes.
-    pub(super) fn found(&mut self, hash: &KeyHash) -> Option<(&mut KnownKey, &mut usize)> {
-        let known = self.young.keys.get_mut(hash)?;
-        Some((known, &mut self.young.bytes))
+    /// A key that [`Keys::find`] has found.
+    pub(super) fn found(&mut self, hash: &KeyHash) -> Option<&mut KnownKey> {
+        self.young.keys.get_mut(hash)
     }
 
     pub(super) fn insert(&mut self, hash: KeyHash, known: KnownKey) {

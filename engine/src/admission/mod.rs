@@ -17,6 +17,7 @@ mod keys;
 mod link;
 mod lookups;
 mod rates;
+mod recent;
 mod recognized;
 mod shown;
 mod spend;
@@ -43,6 +44,7 @@ use keys::Keys;
 use link::Link;
 use lookups::Lookups;
 use rates::RateNeed;
+use recent::Recents;
 use recognized::Recognized;
 
 pub use answers::CallResult;
@@ -132,6 +134,7 @@ pub struct Worker {
     password: Option<String>,
     recognized: Recognized,
     keys: Keys,
+    recents: Recents,
     chains: Chains,
     waiting: Vec<Waiting>,
     lookups: Lookups,
@@ -174,6 +177,7 @@ impl Worker {
             password,
             recognized: Recognized::new(secret),
             keys: Keys::new((secret >> 64) as u64),
+            recents: Recents::default(),
             chains: Chains::default(),
             waiting: Vec::new(),
             lookups: Lookups::default(),
@@ -275,7 +279,9 @@ impl Worker {
 
     fn wait(&mut self, waiting: Waiting, demand: &Demand) -> Verdict {
         let mode = demand.mode.unwrap_or(self.policy.metering.mode);
-        if matches!(waiting.lack, Lack::Key) && !self.lookups.want(&waiting, demand, mode) {
+        if matches!(waiting.lack, Lack::Key)
+            && !(self.chains.has_room() && self.lookups.want(&waiting, demand, mode))
+        {
             return Verdict::Refuse(Refusal::Code(Code::StoreUnavailable));
         }
         self.waiting.push(waiting);
@@ -325,6 +331,11 @@ impl Worker {
             return Vec::new();
         }
         self.decide_waiting(now)
+    }
+
+    /// Packs what the worker knows of chains, as it does with those not used lately when there are many.
+    pub fn pack(&mut self) {
+        self.chains.pack_all();
     }
 
     fn demand(&self, rule: usize) -> Option<&Demand> {

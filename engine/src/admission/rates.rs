@@ -67,36 +67,58 @@ pub(super) fn are_used(policy: &Policy) -> bool {
     policy.rules().any(|rule| takes(rule.access()))
 }
 
-fn is_limited(term: &Term, cost: &RateCost) -> bool {
-    let given = term.entitlements.get(cost.feature.as_str());
-    matches!(given, Some(Entitlement::RateLimit { .. }))
+/// What a plan gives of a rate limit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Given {
+    units: Units,
+    per_ms: u64,
+}
+
+impl Given {
+    /// Nothing where the plan sets no limit.
+    pub(super) fn by(term: &Term, cost: &RateCost) -> Option<Self> {
+        match term.entitlements.get(cost.feature.as_str()) {
+            Some(Entitlement::RateLimit { units, per_ms, .. }) => Some(Self {
+                units: *units,
+                per_ms: *per_ms,
+            }),
+            Some(
+                Entitlement::Metered { .. } | Entitlement::Boolean | Entitlement::Static { .. },
+            )
+            | None => None,
+        }
+    }
+}
+
+/// What a rule takes of rate limits, and what the plan gives of each.
+pub(super) type Rates<'r> = (&'r [RateCost], &'r [Option<Given>]);
+
+fn limits<'r>((costs, given): Rates<'r>) -> impl Iterator<Item = (&'r RateCost, Given)> {
+    let limits = costs.iter().zip(given);
+    limits.filter_map(|(cost, given)| Some((cost, (*given)?)))
 }
 
 impl Spending<'_> {
     /// Refuses what Redis has said lately that there is not enough for: such a request asks for no leases either.
-    pub(super) fn refuse_short_rates(
-        &mut self,
-        rates: &[RateCost],
-        term: &Term,
-    ) -> Result<(), Short> {
-        if !self.up || self.known.document.bypass {
+    pub(super) fn refuse_short_rates(&mut self, rates: Rates<'_>) -> Result<(), Short> {
+        if !self.up || self.known.bypasses() {
             return Ok(());
         }
-        for cost in rates.iter().filter(|cost| is_limited(term, cost)) {
+        for (cost, given) in limits(rates) {
             let (milli, now_ms) = (cost.units.milli(), self.now_ms);
             let bucket = self.chain.bucket_for(cost.feature.as_str());
             if bucket.is_short(now_ms) && !bucket.can_take(milli, now_ms) {
                 bucket.note_refused(milli, now_ms);
                 let more_in_seconds = bucket.more_in_seconds(now_ms);
-                return Err(Short::Refused(refusal(cost, term, more_in_seconds)));
+                return Err(Short::Refused(refusal(cost, given, more_in_seconds)));
             }
         }
         Ok(())
     }
 
     /// Takes what a request takes of each rate limit that the plan has, of all or none.
-    pub(super) fn take_rates(&mut self, rates: &[RateCost], term: &Term) -> Result<(), Short> {
-        let limited = self.limited(rates, term);
+    pub(super) fn take_rates(&mut self, rates: Rates<'_>) -> Result<(), Short> {
+        let limited = self.limited(rates);
         if !self.up {
             return self.take_rates_offline(&limited);
         }
@@ -110,12 +132,8 @@ impl Spending<'_> {
 
     /// The same for a request that goes on only once its units are counted: it is promised them, so that one that is
     /// refused then has taken nothing.
-    pub(super) fn promise_rates(
-        &mut self,
-        rates: &[RateCost],
-        term: &Term,
-    ) -> Result<Vec<Promise>, Short> {
-        let limited = self.limited(rates, term);
+    pub(super) fn promise_rates(&mut self, rates: Rates<'_>) -> Result<Vec<Promise>, Short> {
+        let limited = self.limited(rates);
         self.ask_for_short(&limited)?;
         let promises = limited.into_iter().map(|cost| {
             let bucket = self.chain.bucket_for(cost.feature.as_str());
@@ -128,12 +146,10 @@ impl Spending<'_> {
     }
 
     /// What of a rule's rates the plan limits.
-    fn limited<'r>(&self, rates: &'r [RateCost], term: &Term) -> Vec<&'r RateCost> {
-        let is_bound = !self.known.document.bypass;
-        let limited = rates
-            .iter()
-            .filter(|cost| is_bound && is_limited(term, cost));
-        limited.collect()
+    fn limited<'r>(&self, rates: Rates<'r>) -> Vec<&'r RateCost> {
+        let is_bound = !self.known.bypasses();
+        let limited = limits(rates).filter(|_| is_bound);
+        limited.map(|(cost, _)| cost).collect()
     }
 
     fn ask_for_short(&mut self, limited: &[&RateCost]) -> Result<(), Short> {
@@ -171,11 +187,14 @@ impl Spending<'_> {
                 beyond += milli;
             }
         }
-        let spent = self.known.offline.hard.saturating_add(beyond);
-        if beyond > 0 && spent > self.on_unavailable.offline_hard_units.milli() {
+        let mut offline = self.known.offline(self.outage);
+        offline.hard = offline.hard.saturating_add(beyond);
+        if beyond > 0 && offline.hard > self.on_unavailable.offline_hard_units.milli() {
             return Err(Short::Refused(Refusal::Code(Code::StoreUnavailable)));
         }
-        self.known.offline.hard = spent;
+        if beyond > 0 {
+            self.known.spent_offline(offline);
+        }
         for cost in limited {
             let bucket = self.chain.bucket_for(cost.feature.as_str());
             bucket.take(cost.units.milli(), now_ms);
@@ -184,17 +203,11 @@ impl Spending<'_> {
     }
 }
 
-fn refusal(cost: &RateCost, term: &Term, retry_after_seconds: u64) -> Refusal {
-    let given = term.entitlements.get(cost.feature.as_str());
-    let (units, per_ms) = match given {
-        Some(Entitlement::RateLimit { units, per_ms, .. }) => (*units, *per_ms),
-        Some(Entitlement::Metered { .. } | Entitlement::Boolean | Entitlement::Static { .. })
-        | None => (Units::ZERO, 0),
-    };
+fn refusal(cost: &RateCost, given: Given, retry_after_seconds: u64) -> Refusal {
     Refusal::Rate(RateRefusal {
         feature: cost.feature.as_str().into(),
-        units,
-        per_seconds: per_ms.div_ceil(1_000),
+        units: given.units,
+        per_seconds: given.per_ms.div_ceil(1_000),
         retry_after_seconds,
     })
 }

@@ -49,7 +49,7 @@ impl Worker {
         let text = self.policy.credential(headers, path).ok()?;
         let (hash, _) = self.policy.identify(text).ok()?;
         let chain = self.keys.find(&hash)?;
-        let document = self.chains.look(chain)?.last_document()?;
+        let document = self.chains.get(chain)?.last_document()?;
         let now_ms = self.business_ms(now);
         let begun = |from_ms: i64| from_ms <= now_ms;
         let terms = &document.terms;

@@ -7,9 +7,9 @@ use smallvec::SmallVec;
 use super::exact::Costs;
 use super::keys::KnownKey;
 use super::rates::RateNeed;
+use super::standing::Standing;
 use super::verdict::Spent;
 use super::{QuotaRefusal, Refusal, seconds};
-use crate::contract::Term;
 use crate::lease::{Chain, LeaseRules, Need, Window};
 use crate::policy::{Demand, MeterCost, MeteringMode, OnUnavailable};
 use crate::problem::Code;
@@ -45,6 +45,8 @@ pub(super) struct Spending<'a> {
     pub(super) offline_milli: &'a mut u64,
     pub(super) wait_until_ms: u64,
     pub(super) up: bool,
+    /// The number of the outage, if Redis is away.
+    pub(super) outage: u32,
     pub(super) mode: MeteringMode,
     pub(super) now_ms: u64,
     pub(super) business_ms: i64,
@@ -52,26 +54,22 @@ pub(super) struct Spending<'a> {
 
 impl Spending<'_> {
     /// Spends what every meter costs, each from its window.
-    pub(super) fn spend(
-        &mut self,
-        demand: &Demand,
-        windows: &[u32],
-        term: &Term,
-    ) -> Result<Spent, Short> {
-        let rates = &demand.rates;
-        if !rates.is_empty() {
-            self.refuse_short_rates(rates, term)?;
+    pub(super) fn spend(&mut self, demand: &Demand, standing: &Standing) -> Result<Spent, Short> {
+        let windows = &standing.windows;
+        let rates = (&demand.rates[..], &standing.rates[..]);
+        if !demand.rates.is_empty() {
+            self.refuse_short_rates(rates)?;
         }
         if self.mode == MeteringMode::Exact
             && self.up
             && !demand.meters.is_empty()
             && let Some(mut costs) = self.claim(demand, windows)?
         {
-            costs.promises = self.promise_rates(rates, term)?;
+            costs.promises = self.promise_rates(rates)?;
             return Err(Short::Claims(Box::new(costs)));
         }
         let plan = self.plan(demand, windows)?;
-        self.take_rates(rates, term)?;
+        self.take_rates(rates)?;
         Ok(self.carry_out(demand, &plan))
     }
 
@@ -106,15 +104,15 @@ impl Spending<'_> {
     /// Where what a cost holds of a window comes from; `None` when Redis must be asked.
     fn source(&self, window: &Window, cost: &MeterCost) -> Result<Option<Source>, Short> {
         let milli = cost.held.milli();
-        let offline = &self.known.offline;
+        let offline = || self.known.offline(self.outage);
         // A cost that is not known yet is not nothing.
         let least = if cost.is_told { milli.max(1) } else { milli };
         let within = |spent: u64, most: Units| spent.saturating_add(least) <= most.milli();
-        let Some(limit) = window.limit.filter(|_| !self.known.document.bypass) else {
-            let bounded = !self.up && window.included.is_some() && !self.known.document.bypass;
+        let Some(limit) = window.limit.filter(|_| !self.known.bypasses()) else {
+            let bounded = !self.up && window.included.is_some() && !self.known.bypasses();
             return if !bounded {
                 Ok(Some(Source::Unleased))
-            } else if within(offline.soft, self.on_unavailable.offline_units) {
+            } else if within(offline().soft, self.on_unavailable.offline_units) {
                 Ok(Some(Source::OfflineSoft))
             } else {
                 Err(Short::Refused(Refusal::Code(Code::StoreUnavailable)))
@@ -124,7 +122,7 @@ impl Spending<'_> {
             return Ok(Some(Source::Leases));
         }
         if !self.up || self.chain.is_paused(self.now_ms) {
-            return if least > 0 && within(offline.hard, self.on_unavailable.offline_hard_units) {
+            return if least > 0 && within(offline().hard, self.on_unavailable.offline_hard_units) {
                 Ok(Some(Source::OfflineHard))
             } else {
                 Err(Short::Refused(Refusal::Code(Code::StoreUnavailable)))
@@ -171,12 +169,13 @@ impl Spending<'_> {
             let reservation = match source {
                 Source::Leases => window.reserve(milli, self.now_ms, self.rules),
                 Source::Unleased => window.spend_unleased(milli, self.now_ms),
-                Source::OfflineSoft => {
-                    self.known.offline.soft += milli;
-                    window.spend_unleased(milli, self.now_ms)
-                }
-                Source::OfflineHard => {
-                    self.known.offline.hard += milli;
+                Source::OfflineSoft | Source::OfflineHard => {
+                    let mut offline = self.known.offline(self.outage);
+                    match source {
+                        Source::OfflineHard => offline.hard += milli,
+                        _ => offline.soft += milli,
+                    }
+                    self.known.spent_offline(offline);
                     window.spend_unleased(milli, self.now_ms)
                 }
             };

@@ -24,11 +24,7 @@ impl Worker {
     /// Thousandths of units in this worker's hands.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        let mut totals = Totals::default();
-        self.chains
-            .iter()
-            .for_each(|chain| chain.add_to(&mut totals));
-        totals
+        self.chains.totals()
     }
 
     /// For how long the oldest consumed unit waits to be settled, ms.

@@ -3,6 +3,8 @@
 mod bounds;
 mod company;
 mod exact;
+#[cfg(target_arch = "wasm32")]
+mod memory;
 mod offline;
 mod pacing;
 mod rates;

@@ -7,8 +7,8 @@ use smallvec::SmallVec;
 use super::chains::ChainRef;
 use super::company::Round;
 use super::rates::RateRefusal;
+use super::standing::Caller;
 use crate::api_key::KeyHash;
-use crate::contract::AccessDocument;
 use crate::cost::{BodyUse, Reading, Told};
 use crate::fields::MeterState;
 use crate::lease::Reservation;
@@ -117,10 +117,7 @@ pub struct Ticket {
     pub(super) key: Rc<str>,
     pub(super) hour: i64,
     pub(super) spent: Spent,
-    /// Headers that tell the upstream who calls, and what the plan says to it.
-    pub identity: Rc<[(&'static str, String)]>,
-    pub(super) document: Rc<AccessDocument>,
-    pub(super) term: usize,
+    pub(super) caller: Rc<Caller>,
     /// Which answer said that Redis has counted it.
     pub(super) claimed: Option<Round>,
     /// Only where the response tells what it costs.
@@ -179,13 +176,16 @@ impl Ticket {
         self.claimed.is_some()
     }
 
+    /// Headers that tell the upstream who calls, and what the plan says to it.
+    #[must_use]
+    pub fn identity(&self) -> &[(&'static str, String)] {
+        &self.caller.headers
+    }
+
     /// `sub_…`.
     #[must_use]
     pub fn subscription_id(&self) -> &str {
-        self.document
-            .terms
-            .get(self.term)
-            .map_or("", |term| &term.subscription)
+        &self.caller.subscription
     }
 
     /// Thousandths of units reserved over all meters.

@@ -7,6 +7,7 @@ pub mod answer;
 pub mod call;
 mod documents;
 mod names;
+mod packing;
 mod scripts;
 
 pub use documents::{AccessDocument, Block, BlockCode, Entitlement, KeyDocument, Term, Window};

@@ -9,6 +9,7 @@ use crate::contract::call::{ClaimChange, Entry, Funding, Order};
 use crate::limits::{
     BATCH_IN_DOUBT_MAX_MS, BATCH_RETAINED_MS, BATCHES_PER_CALL_MAX, BATCHES_RETAINED_MAX,
 };
+use crate::packed::pack_fields;
 
 /// Consumed units of one window, hour and key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,6 +166,14 @@ impl Batch {
     }
 }
 
+pack_fields!(Consumed: window, hour, key, milli, funding);
+pack_fields!(Wanted: meter, window, least, need, want);
+pack_fields!(
+    Batch: number, first_sent_ms, consumed, returned, declared, changes, claims, round, wanted, restart
+);
+pack_fields!(Retained: batch, since_ms, store);
+pack_fields!(Sequence: last, unsent_lost, outbox, retained);
+
 /// A batch Redis has counted but may still lose with its last seconds.
 #[derive(Clone, Debug)]
 struct Retained {
@@ -230,6 +239,9 @@ impl Sequence {
         self.last += 1;
         batch.number = self.last;
         batch.first_sent_ms = now_ms;
+        if self.outbox.capacity() == 0 {
+            self.outbox.reserve_exact(1);
+        }
         self.outbox.push_back(batch);
     }
 
@@ -294,6 +306,9 @@ impl Sequence {
             }
             retained.store = store;
             retained.since_ms = now_ms;
+        }
+        if self.retained.capacity() == 0 {
+            self.retained.reserve_exact(1);
         }
         self.retained.push_back(Retained {
             batch,

@@ -7,6 +7,7 @@ use super::rate::SpendingRate;
 use crate::contract::answer::RateGrant;
 use crate::contract::call::RateAsk;
 use crate::limits::{RATE_ASK_MAX_MS, RATE_ASK_MS, RATE_LEASE_MS};
+use crate::packed::pack_fields;
 
 /// A worker's part in one rate limit of a chain.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub struct Bucket {
     ask_again_ms: u64,
     more_ms: u64,
 }
+
+pack_fields!(Bucket: feature, got, promised, filled, demand, cost, ask_again_ms, more_ms);
 
 impl Bucket {
     /// Nothing yet.

@@ -11,8 +11,11 @@ use super::claims::{Claim, Counted};
 use super::{Bucket, LeaseRules, Window};
 use crate::api_key::Tag;
 use crate::contract::answer::{Outcome, Receipt};
-use crate::contract::{self, AccessDocument, WindowId};
+use crate::contract::{self, WindowId};
 use crate::limits::{BATCH_RETAINED_MS, CLAIM_SIGN_MS};
+use crate::packed::pack_fields;
+
+use document::PackedDocument;
 
 pub use totals::Totals;
 
@@ -37,8 +40,7 @@ pub struct Chain {
     windows: Vec<Window>,
     windows_made: u32,
     buckets: Vec<Bucket>,
-    document: Option<Rc<AccessDocument>>,
-    document_bytes: usize,
+    document: Option<PackedDocument>,
     stale: bool,
     sequence: Sequence,
     unsettled_since_ms: Option<u64>,
@@ -51,6 +53,11 @@ pub struct Chain {
     hurries: bool,
 }
 
+pack_fields!(
+    Chain: id, tag, windows, windows_made, buckets, document, stale, sequence, unsettled_since_ms,
+    last_batch_ms, retained_ms, paused_until_ms, declares, round, counted, hurries
+);
+
 impl Chain {
     /// A chain whose last batch of this worker, if Redis knows one, has number `last`.
     #[must_use]
@@ -62,7 +69,6 @@ impl Chain {
             windows_made: 0,
             buckets: Vec::new(),
             document: None,
-            document_bytes: 0,
             stale: true,
             sequence: Sequence::from_last(last),
             unsettled_since_ms: None,
@@ -130,6 +136,8 @@ impl Chain {
         let index = found.unwrap_or_else(|| {
             self.windows_made += 1;
             let new = Window::new(self.windows_made, epoch, meter, described);
+            // Most chains have one or two, and a worker has many chains.
+            self.windows.reserve_exact(1);
             self.windows.push(new);
             self.windows.len() - 1
         });
@@ -367,7 +375,7 @@ impl Chain {
             return self.windows.get_mut(known);
         }
         let id: WindowId = id.parse().ok()?;
-        let document = Rc::clone(self.document.as_ref()?);
+        let document = self.last_document()?;
         let described = document.window(id.epoch, &id.meter, id.start_ms)?;
         Some(self.window_for(id.epoch, &id.meter, described))
     }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use smallvec::SmallVec;
 
 use crate::contract::call::{Bounds, ClaimChange, ClaimCost};
+use crate::packed::pack_fields;
 
 /// Requests alike that wait for their units to be counted: all of each or nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,11 @@ pub struct Claim {
     /// How many requests.
     pub count: u64,
 }
+
+pack_fields!(Claim: hour, key, bounds, costs, count);
+pack_fields!(Counted: round, claims, counts);
+pack_fields!(Share: window, hour, key, milli);
+pack_fields!(Shares: open, changes);
 
 impl Claim {
     /// Whether requests of both may be counted as one.

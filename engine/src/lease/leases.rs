@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::limits::TOTAL_MAX_MILLI;
+use crate::packed::pack_fields;
 
 /// Units granted by one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +19,9 @@ pub(super) struct Leases {
     queue: VecDeque<Lease>,
     free: u64,
 }
+
+pack_fields!(Lease: sent_ms, milli);
+pack_fields!(Leases: queue, free);
 
 impl Leases {
     /// All units.
@@ -43,13 +47,22 @@ impl Leases {
     pub(super) fn add(&mut self, sent_ms: u64, milli: u64) {
         let milli = milli.min(TOTAL_MAX_MILLI.saturating_sub(self.free));
         self.free += milli;
+        self.make_room();
         self.queue.push_back(Lease { sent_ms, milli });
     }
 
     /// Puts units back that were taken.
     pub(super) fn put_back(&mut self, sent_ms: u64, milli: u64) {
         self.free += milli;
+        self.make_room();
         self.queue.push_front(Lease { sent_ms, milli });
+    }
+
+    /// Most windows have one lease at a time.
+    fn make_room(&mut self) {
+        if self.queue.capacity() == 0 {
+            self.queue.reserve_exact(1);
+        }
     }
 
     /// Takes up to `milli` units, oldest first: how many, and when the youngest of them were sent for.

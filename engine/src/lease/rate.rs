@@ -1,5 +1,7 @@
 //! What was spent in the last second.
 
+use crate::packed::pack_fields;
+
 /// Units spent in the last second, from two buckets of a second: the older one counts by the share of it that still
 /// lies in the last second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -8,6 +10,8 @@ pub struct SpendingRate {
     current: u64,
     previous: u64,
 }
+
+pack_fields!(SpendingRate: second, current, previous);
 
 impl SpendingRate {
     /// Nothing was spent.

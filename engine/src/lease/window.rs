@@ -1,6 +1,7 @@
 //! One window as one worker sees it. Units are thousandths, times monotonic ms unless they say otherwise.
 
 mod claimed;
+mod packing;
 mod told;
 
 use std::rc::Rc;
@@ -10,11 +11,13 @@ use super::batch::Consumed;
 use super::claims::Shares;
 use super::leases::Leases;
 use super::rate::SpendingRate;
+use crate::contract;
 use crate::contract::answer::WindowState;
 use crate::contract::call::{Funding, LostLeases};
-use crate::contract::{self, AccessDocument};
 use crate::limits::MILLI_PER_UNIT;
 use crate::units::Units;
+
+use packing::name;
 
 /// What a request took from a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,12 +78,11 @@ impl Window {
     /// A window in which nothing happened yet.
     #[must_use]
     pub fn new(number: u32, epoch: u32, meter: &str, described: &contract::Window) -> Self {
+        let meter = meter.into();
         Self {
             number,
-            id: AccessDocument::window_id(epoch, meter, described)
-                .to_string()
-                .into(),
-            meter: meter.into(),
+            id: name(&meter, epoch, described.start_ms),
+            meter,
             epoch,
             start_ms: described.start_ms,
             end_ms: described.end_ms,
@@ -208,6 +210,10 @@ impl Window {
         if let Some(consumed) = self.consumed.iter_mut().rev().find(same) {
             consumed.milli += milli;
         } else {
+            // Most windows are used by one key in one hour.
+            if self.consumed.capacity() == 0 {
+                self.consumed.reserve_exact(1);
+            }
             self.consumed.push(Consumed {
                 window: Rc::clone(&self.id),
                 hour,

@@ -7,8 +7,7 @@ use crate::admission::Verdict;
 use crate::api_key::{self, Environment};
 use crate::contract::Entitlement;
 use crate::limits::{
-    ACCESS_DOCUMENTS_MAX_BYTES, CACHED_KEYS_MAX_BYTES, ENTITLEMENTS_MAX_BYTES,
-    KEY_DOCUMENTS_MAX_BYTES,
+    CHAINS_MAX_BYTES, ENTITLEMENTS_MAX_BYTES, KEY_TEXTS_MAX_BYTES, RECENT_HEADERS_MAX_BYTES,
 };
 
 const RULES: &str = r#"[{"match": {"pathPrefix": "/"}, "meters": {"calls": 1}}]"#;
@@ -38,9 +37,10 @@ fn calls(bench: &mut Bench) -> usize {
     let before = bench.calls;
     let verdict = bench.request("/");
     assert!(matches!(verdict, Verdict::Admit(_)), "{verdict:?}");
-    let (keys, chains) = (bench.worker.keys.bytes(), bench.worker.chains.bytes());
-    assert!(chains <= ACCESS_DOCUMENTS_MAX_BYTES, "{chains}");
-    assert!(keys + chains <= CACHED_KEYS_MAX_BYTES, "{keys} {chains}");
+    let worker = &bench.worker;
+    assert!(worker.chains.bytes() <= CHAINS_MAX_BYTES);
+    assert!(worker.keys.bytes() <= KEY_TEXTS_MAX_BYTES);
+    assert!(worker.recents.bytes() <= RECENT_HEADERS_MAX_BYTES);
     bench.calls - before
 }
 
@@ -48,7 +48,7 @@ fn calls(bench: &mut Bench) -> usize {
 #[cfg_attr(not(target_arch = "wasm32"), test)]
 fn of_large_documents_as_many_are_cached_as_there_is_room_for() {
     const BYTES: usize = 1_024 * 1_024;
-    const FIT: usize = ACCESS_DOCUMENTS_MAX_BYTES / BYTES - 1;
+    const FIT: usize = CHAINS_MAX_BYTES / BYTES - 1;
     let mut bench = bench(BYTES);
     for number in 0..FIT + 10 {
         carry(&mut bench, number, number);
@@ -68,7 +68,7 @@ fn of_large_documents_as_many_are_cached_as_there_is_room_for() {
 #[cfg_attr(not(target_arch = "wasm32"), test)]
 fn documents_and_headers_of_many_keys_of_one_chain_are_bounded() {
     const SUBJECT_BYTES: usize = 64 * 1_024;
-    const FIT: usize = KEY_DOCUMENTS_MAX_BYTES / SUBJECT_BYTES;
+    const FIT: usize = KEY_TEXTS_MAX_BYTES / SUBJECT_BYTES;
     let mut bench = bench(ENTITLEMENTS_MAX_BYTES - 100);
     if let Some(document) = bench.key.as_mut() {
         document.subject = Some("x".repeat(SUBJECT_BYTES));
@@ -79,7 +79,7 @@ fn documents_and_headers_of_many_keys_of_one_chain_are_bounded() {
         assert_eq!(calls(&mut bench), 1);
         most = most.max(bench.worker.keys.bytes());
     }
-    let bounds = KEY_DOCUMENTS_MAX_BYTES * 3 / 4..=KEY_DOCUMENTS_MAX_BYTES;
+    let bounds = KEY_TEXTS_MAX_BYTES * 3 / 4..=KEY_TEXTS_MAX_BYTES;
     assert!(bounds.contains(&most), "{most}");
     carry(&mut bench, FIT + 99, 1);
     assert_eq!(calls(&mut bench), 0);

@@ -323,7 +323,7 @@ pub fn access(limit: Option<u64>) -> AccessDocument {
     }
 }
 
-fn array(out: &mut Vec<u8>, fields: &[String]) {
+pub fn array(out: &mut Vec<u8>, fields: &[String]) {
     out.extend(format!("*{}\r\n", fields.len()).bytes());
     for field in fields {
         out.extend(format!("${}\r\n{field}\r\n", field.len()).bytes());
