@@ -54,7 +54,7 @@ impl KnownKey {
         Self {
             id: id.into(),
             chain,
-            recent: RecentRef::default(),
+            recent: RecentRef::NONE,
             more: (!is_plain).then(|| Box::new(more())),
         }
     }

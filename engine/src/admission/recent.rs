@@ -13,8 +13,13 @@ use crate::limits::{RECENT_HEADERS_MAX_BYTES, RECENT_KEYS_MAX, STANDINGS_PER_KEY
 use crate::problem::IdentityHeaders;
 
 /// Where that of a key is, unless another key has taken its place.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct RecentRef(u32);
+
+impl RecentRef {
+    /// Nowhere: what the same key found out by an earlier document of it must not hold any more.
+    pub(super) const NONE: Self = Self(u32::MAX);
+}
 
 /// A key used lately.
 #[derive(Debug)]

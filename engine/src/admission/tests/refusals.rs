@@ -2,7 +2,9 @@
 
 use super::redis::{Bench, NOW_MS};
 use crate::admission::{Ending, Refusal, Verdict};
+use crate::api_key::KeyHash;
 use crate::contract::{Block, BlockCode, Entitlement};
+use crate::limits::READING_MAX_AGE_MS;
 use crate::problem::Code;
 
 const RULES: &str = r#"[
@@ -212,4 +214,19 @@ fn what_ends_later_ends_for_a_key_in_use_with_nobody_writing_again() {
         let verdict = bench.request("/");
         assert_eq!(code(&verdict), Some(expected), "{verdict:?}");
     }
+}
+
+#[cfg_attr(target_arch = "wasm32", wasm_bindgen_test::wasm_bindgen_test)]
+#[cfg_attr(not(target_arch = "wasm32"), test)]
+fn a_key_that_was_used_is_refused_once_its_revocation_is_read() {
+    let mut bench = Bench::on(RULES);
+    assert_eq!(code(&bench.request("/")), None);
+    if let Some(key) = bench.key.as_mut() {
+        key.revoked_at_ms = Some(0);
+    }
+    bench.changed.push(KeyHash::of(&bench.text).to_string());
+    // The next reading of the change log is due.
+    bench.now_ms += READING_MAX_AGE_MS;
+    bench.exchange();
+    assert_eq!(code(&bench.request("/")), Some(Code::KeyRevoked));
 }
