@@ -169,6 +169,8 @@ pub const CHAIN_IDLE_MIN_MS: u64 = 60_000;
 pub const CLAIM_SIGN_MS: u64 = 3_000;
 /// After how long without a sign a drain records what a worker claimed, in milliseconds.
 pub const CLAIM_SILENCE_MAX_MS: u64 = 10_000;
+/// By how much Redis may take a worker's last sign for older than it is, in milliseconds: `settle.lua` notes one a second.
+pub const SIGN_NOTED_MS: u64 = 1_000;
 /// Batches in one call.
 pub const SETTLES_PER_CALL_MAX: usize = 2_000;
 /// Wait after the first failed call, in milliseconds; it doubles with each further one.
@@ -262,7 +264,7 @@ const _: () = assert!(2 * (READING_DUE_MS + TICK_MAX_MS) <= READING_MAX_AGE_MS);
 const _: () = assert!(BREAKER_FIRST_MS < BREAKER_LONGEST_MS);
 const _: () = assert!(SETTLES_AT_ONCE_MAX <= SETTLES_PER_CALL_MAX as u64);
 // A worker that lives gives a sign in time, however late a call and its repetition are.
-const _: () = assert!(CLAIM_SIGN_MS + BREAKER_LONGEST_MS < CLAIM_SILENCE_MAX_MS);
+const _: () = assert!(CLAIM_SIGN_MS + BREAKER_LONGEST_MS + SIGN_NOTED_MS < CLAIM_SILENCE_MAX_MS);
 // What was granted by a call with the longest way is still of use.
 const _: () = assert!(RATE_ASK_MS < RATE_ASK_MAX_MS && RATE_ASK_MAX_MS <= RATE_LEASE_MS);
 const _: () = assert!(RATE_BURST_MIN_MS <= RATE_PER_MIN_MS);

@@ -301,10 +301,14 @@ impl<'a> Fields<'a> {
         !self.rest.is_empty()
     }
 
-    fn bytes(&mut self) -> Result<&'a [u8], AnswerError> {
+    fn next(&mut self) -> Result<&'a Reply<'a>, AnswerError> {
         let (first, rest) = self.rest.split_first().ok_or(AnswerError::Unexpected)?;
         self.rest = rest;
-        first.as_bulk().ok_or(AnswerError::Unexpected)
+        Ok(first)
+    }
+
+    fn bytes(&mut self) -> Result<&'a [u8], AnswerError> {
+        self.next()?.as_bulk().ok_or(AnswerError::Unexpected)
     }
 
     fn text(&mut self) -> Result<&'a str, AnswerError> {
@@ -312,7 +316,22 @@ impl<'a> Fields<'a> {
     }
 
     fn number(&mut self) -> Result<u64, AnswerError> {
-        number(self.text()?)
+        self.limit()?.ok_or(AnswerError::Unexpected)
+    }
+
+    /// A number, or nothing where there is none.
+    fn limit(&mut self) -> Result<Option<u64>, AnswerError> {
+        match self.next()? {
+            Reply::Integer(number) => exact(u64::try_from(*number).ok()).map(Some),
+            Reply::Bulk(b"") => Ok(None),
+            Reply::Bulk(digits) => {
+                let text = str::from_utf8(digits).map_err(|_| AnswerError::Unexpected)?;
+                number(text).map(Some)
+            }
+            Reply::Simple(_) | Reply::Error(_) | Reply::Nil | Reply::Array(_) => {
+                Err(AnswerError::Unexpected)
+            }
+        }
     }
 
     /// One member with numbers between spaces.
@@ -324,10 +343,7 @@ impl<'a> Fields<'a> {
         Ok(WindowState {
             window: self.text()?,
             granted: self.number()?,
-            remaining: match self.text()? {
-                "" => None,
-                remaining => Some(number(remaining)?),
-            },
+            remaining: self.limit()?,
             leased_to_others: self.number()?,
             used: self.number()?,
             others_wait: self.text()? == "1",
@@ -337,7 +353,11 @@ impl<'a> Fields<'a> {
 
 /// A number as scripts write them. They count in doubles, and what is greater than those tell apart is none of theirs.
 fn number(text: &str) -> Result<u64, AnswerError> {
-    let number = text.parse().ok().filter(|number| *number <= DOUBLE_EXACT);
+    exact(text.parse().ok())
+}
+
+fn exact(number: Option<u64>) -> Result<u64, AnswerError> {
+    let number = number.filter(|number| *number <= DOUBLE_EXACT);
     number.ok_or(AnswerError::Unexpected)
 }
 

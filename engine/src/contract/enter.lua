@@ -4,7 +4,9 @@
 -- ARGV: store, changes, position (number of the last change read, '' to start at the end), most entries, pause in ms
 -- Answer: {'unready', node, time} or
 --         {'ready', node, time, generation, offset or '', last number, then number, kind, id, version for each change}
-local node = string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)')
+local info = redis.call('INFO', 'replication')
+local _, before = string.find(info, 'master_replid:', 1, true)
+local node = string.match(info, '^%w+', before + 1)
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local time = string.format('%.0f', now)

@@ -77,13 +77,13 @@ impl Names {
         format!("{}usage:{chain}", self.tagged(tag))
     }
 
-    /// Hash: worker → `<last sequence number>,<unix ms of last use>,<what it was granted>`.
+    /// Hash: worker → `<last sequence number>,<its time in seen>,<what it was granted>|<what was counted of its claims>`.
     #[must_use]
     pub fn workers(&self, tag: Tag, chain: &str) -> String {
         format!("{}workers:{chain}", self.tagged(tag))
     }
 
-    /// Sorted set of a chain's workers by last use (unix ms).
+    /// Sorted set of a chain's workers by last use (unix ms), to the second.
     #[must_use]
     pub fn seen(&self, tag: Tag, chain: &str) -> String {
         format!("{}seen:{chain}", self.tagged(tag))

@@ -21,14 +21,17 @@
 --         {'ok' | 'again' | 'gap' | 'stale', last number, version, access document or '', key document or '', pause in ms,
 --          how many requests of each claim were counted, then for each window asked about: window, granted,
 --          remaining or '', leased to others or claimed, used, 1 when others wait}
--- Units are integers of 1/1000. A window's counters in the hash `usage`: b/ base (held by the ledger, from earlier
--- generations or events), c/ consumed, o/ leased out, l/ leased to one worker, h/ consumed by hour and key, n/ late generation,
--- q/ when a worker last had to wait, t/ claimed by hour, key and worker and not finished, p/ all of those, s/ the same
--- once the drain has recorded it in h/ for a worker that was gone, e/ recorded in h/ and given back after that. Granted
--- is b + c + o. What is claimed counts at once, and is recorded when it is finished, since h never falls: c + e is the
--- sum of h and t.
+-- What runs here holds up every other client: each counter is read once, and written at the end, if it changed. The first
+-- command that writes needs memory, so that a store with none left refuses a batch whole.
+--
+-- Units are integers of 1/1000, which commands and answers take as they are. A window's counters in the hash `usage`:
+-- b/ base (held by the ledger, from earlier generations or events), c/ consumed, o/ leased out, l/ leased to one worker,
+-- h/ consumed by hour and key, n/ late generation, q/ when a worker last had to wait, t/ claimed by hour, key and worker
+-- and not finished, p/ all of those, s/ the same once the drain has recorded it in h/ for a worker that was gone, e/
+-- recorded in h/ and given back after that. Granted is b + c + o. What is claimed counts at once, and is recorded when it
+-- is finished, since h never falls: c + e is the sum of h and t.
 local prefix, chain, worker, sequence = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
-local lease_ms = tonumber(ARGV[10])
+local returns, lease_ms = ARGV[9] == 'return', tonumber(ARGV[10])
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
@@ -36,7 +39,7 @@ local store = redis.call('HMGET', ARGV[1], 'ready', 'offset')
 if store[1] ~= '1' then
   return {'unready'}
 end
-local business = now + tonumber(store[2] or '0')
+local business = now + (store[2] or 0)
 
 local key_document = ''
 if chain == '' then
@@ -46,312 +49,342 @@ if chain == '' then
   end
   chain, key_document = record[1], record[2]
 end
+local usage, workers, access = prefix .. 'usage:' .. chain, prefix .. 'workers:' .. chain, prefix .. 'access:' .. chain
 
-local access, usage = prefix .. 'access:' .. chain, prefix .. 'usage:' .. chain
-local workers, seen = prefix .. 'workers:' .. chain, prefix .. 'seen:' .. chain
-local dirty, leases = prefix .. 'dirty:' .. chain, prefix .. 'leases:' .. chain
-
--- In digits only: `tostring` would turn to exponents, and a zero may be negative.
-local function whole(number)
-  return string.format('%.0f', number + 0)
+-- The worker's record: its last number, when `seen` was last told of it, and what the last batch was answered.
+local last, told, first_grants, first_claims = 0, 0, '', ''
+local record = redis.call('HGET', workers, worker)
+if record then
+  last, told, first_grants, first_claims = string.match(record, '^(%d+),(%d+),([^|]*)|?(.*)$')
+  last, told = last + 0, told + 0
 end
 
-local function counter(field)
-  return tonumber(redis.call('HGET', usage, field) or '0')
-end
+-- Until when nothing is granted on hard limits: of the node, and of the chain once a window was read.
+local paused_until = (redis.call('HGET', KEYS[1], 'until') or 0) + 0
 
-local function counters(...)
-  local values = redis.call('HMGET', usage, ...)
-  for at = 1, #values do
-    values[at] = tonumber(values[at] or '0')
+-- The counters of a window as this batch leaves them; `read` has them as they stand in Redis: in digits, of which `+ 0`
+-- makes a number, or false for 0.
+local windows, mine = {}, '/' .. worker
+local function counters_of(id)
+  local window = windows[id]
+  if not window then
+    local read = redis.call('HMGET', usage, 'b/' .. id, 'c/' .. id, 'o/' .. id, 'l/' .. id .. mine, 'p/' .. id, 'e/' .. id,
+                            'q/' .. id, 'p')
+    window = {read = read, base = (read[1] or 0) + 0, consumed = (read[2] or 0) + 0, leased = (read[3] or 0) + 0,
+              held = (read[4] or 0) + 0, claimed = (read[5] or 0) + 0, excess = (read[6] or 0) + 0,
+              waited = (read[7] or 0) + 0}
+    windows[id] = window
+    paused_until = math.max(paused_until, read[8] or 0)
   end
-  return unpack(values)
+  return window
 end
 
--- Changes a lease by so many units, but not below nothing.
-local function change_lease(window, holder, units)
-  local field = 'l/' .. window .. '/' .. holder
-  local left = redis.call('HINCRBY', usage, field, whole(units))
-  if left <= 0 then
-    redis.call('HDEL', usage, field)
+-- The same for an hour and key of a window: what is recorded, and what this worker claimed and has not finished.
+local shares = {}
+local function share_of(place)
+  local share = shares[place]
+  if not share then
+    local read = redis.call('HMGET', usage, 'h/' .. place, 't/' .. place .. mine)
+    share = {read = read, recorded = (read[1] or 0) + 0, open = (read[2] or 0) + 0}
+    shares[place] = share
   end
-  redis.call('HINCRBY', usage, 'o/' .. window, whole(units - math.min(left, 0)))
+  return share
 end
 
-local function set_lease(window, holder, units)
-  change_lease(window, holder, units - counter('l/' .. window .. '/' .. holder))
+-- Changes what this worker holds by so many units, but not below nothing.
+local function change_lease(window, units)
+  units = math.max(units, -window.held)
+  window.held, window.leased = window.held + units, window.leased + units
 end
 
--- Takes up to so many units out of a counter with so many left, and answers how many.
-local function draw(field, left, units)
-  local drawn = math.min(left, units)
-  if drawn > 0 and drawn == left then
-    redis.call('HDEL', usage, field)
-  elseif drawn > 0 then
-    redis.call('HINCRBY', usage, field, whole(-drawn))
+-- What becomes of claimed units: of those that are open still, those that a drain has recorded since, and the rest,
+-- which was lost with its claim. Answers how many are to be recorded.
+local function change_claim(kind, window, share, place, units)
+  local open, saved = math.min(share.open, units), 0
+  if open < units then
+    share.read[3] = share.read[3] or redis.call('HGET', usage, 's/' .. place .. mine)
+    share.saved = share.saved or (share.read[3] or 0) + 0
+    saved = math.min(share.saved, units - open)
   end
-  return drawn
-end
-
-local function count(window, units)
-  if units ~= 0 and redis.call('HINCRBY', usage, 'c/' .. window, whole(units)) == units then
-    redis.call('HSETNX', usage, 'n/' .. window, redis.call('HGET', usage, 'late') or '0')
+  local lost = units - open - saved
+  if kind == 'k' then
+    share.open, window.claimed, window.consumed = share.open + lost, window.claimed + lost, window.consumed + lost
+    return 0
   end
-end
-
-local function record(window, hour, key, units)
-  local field = 'h/' .. window .. '/' .. hour .. '/' .. key
-  units = units - draw('e/' .. window, counter('e/' .. window), units)
-  if units > 0 then
-    redis.call('HINCRBY', usage, field, whole(units))
-    redis.call('SADD', dirty, field)
+  share.open, window.claimed = share.open - open, window.claimed - open
+  if saved > 0 then
+    share.saved = share.saved - saved
   end
-end
-
-local function take(window, hour, key, units)
-  local field = 't/' .. window .. '/' .. hour .. '/' .. key .. '/' .. worker
-  redis.call('HINCRBY', usage, field, whole(units))
-  redis.call('HINCRBY', usage, 'p/' .. window, whole(units))
-  redis.call('SADD', dirty, field)
-  count(window, units)
-end
-
--- Takes units of a claim out of where they are; answers how many were open, and how many recorded already.
-local function take_out(window, hour, key, units)
-  local field = window .. '/' .. hour .. '/' .. key .. '/' .. worker
-  local claimed, pending, saved = counters('t/' .. field, 'p/' .. window, 's/' .. field)
-  local open = draw('p/' .. window, pending, draw('t/' .. field, claimed, units))
-  return open, draw('s/' .. field, saved, units - open)
-end
-
-local function finish(window, hour, key, units)
-  local open, recorded = take_out(window, hour, key, units)
-  record(window, hour, key, units - recorded)
-  -- What is in neither was lost with its claim.
-  count(window, units - open - recorded)
-end
-
-local function give_back(window, hour, key, units)
-  local open, recorded = take_out(window, hour, key, units)
-  count(window, -(open + recorded))
-  if recorded > 0 then
-    redis.call('HINCRBY', usage, 'e/' .. window, whole(recorded))
+  if kind == 'f' then
+    window.consumed = window.consumed + lost
+    return units - saved
   end
+  window.consumed, window.excess = window.consumed - open - saved, window.excess + saved
+  return 0
 end
 
-local function keep(window, hour, key, units)
-  local field = window .. '/' .. hour .. '/' .. key .. '/' .. worker
-  local claimed, saved = counters('t/' .. field, 's/' .. field)
-  local lost = units - claimed - saved
-  if lost > 0 then
-    take(window, hour, key, lost)
+-- A window with what counts against its limit, in it and in those it carries: units used, leased to others, claimed,
+-- and the rest that nobody has, unless there is no limit.
+local function add_up(id, limit, carried)
+  local own = counters_of(id)
+  local used, leased, claimed = own.base + own.consumed, own.leased, own.claimed
+  if carried ~= '' then
+    for other in string.gmatch(carried, '%S+') do
+      local counters = counters_of(other)
+      used, leased = used + counters.base + counters.consumed, leased + counters.leased
+      claimed = claimed + counters.claimed
+    end
   end
+  local rest = limit ~= '' and math.max(0, limit - used - leased) or nil
+  return {id = id, own = own, used = used, lent = leased - own.held, claimed = claimed, rest = rest}
 end
 
--- The window of a meter with this id, or the current one, with those that carry it and have begun. Entries of a meter
--- are `start,end,limit,epoch,carried windows` in order of time, separated by ';'.
+-- The window of a meter with this id, or the current one. It has no more than those that carry it and have begun.
+-- Entries of a meter are `start,end,limit,epoch,carried windows` in order of time, separated by ';'.
+local packed, version = {}, nil
 local function find_window(meter, wanted)
+  if not packed[meter] then
+    local document = redis.call('HMGET', access, 'm/' .. meter, 'version')
+    packed[meter], version = document[1] or '', document[2] or '0'
+  end
   local found
-  for from, to, limit, epoch, carried in
-      string.gmatch(redis.call('HGET', access, 'm/' .. meter) or '', '(%-?%d+),(%d+),(%d*),(%d+),([^;]*)') do
-    local starts, ends, id = tonumber(from), tonumber(to), epoch .. '/' .. meter .. '/' .. from
-    if found and starts > business then
+  for from, to, limit, epoch, carried in string.gmatch(packed[meter], '(%-?%d+),(%d+),(%d*),(%d+),([^;]*)') do
+    local starts = from + 0
+    if not found then
+      local ends, id = to + 0, epoch .. '/' .. meter .. '/' .. from
+      if id == wanted or wanted == '' and starts <= business and business < ends then
+        found = add_up(id, limit, carried)
+        found.grants = found.rest and starts <= business + 5000 and business - 60000 < ends
+      end
+    elseif starts > business or not found.rest then
       break
-    elseif found and string.find(' ' .. carried .. ' ', ' ' .. found.id .. ' ', 1, true) then
-      table.insert(found.carriers, {id = id, limit = tonumber(limit), carried = carried})
-    elseif not found and (id == wanted or wanted == '' and starts <= business and business < ends) then
-      found = {id = id, limit = tonumber(limit), carried = carried, carriers = {},
-               open = starts <= business + 5000 and business - 60000 < ends}
+    elseif string.find(' ' .. carried .. ' ', ' ' .. found.id .. ' ', 1, true) then
+      local carrier = add_up(epoch .. '/' .. meter .. '/' .. from, limit, carried)
+      found.rest = math.min(found.rest, carrier.rest or found.rest)
     end
   end
   return found
 end
 
--- Reads what counts against a window: used and leased units, its own and those of the windows it carries, what of its
--- own this worker holds and when a worker last had to wait.
-local function read_counters(window)
-  window.used, window.leased, window.pending = 0, 0, 0
-  for id in string.gmatch(window.id .. ' ' .. window.carried, '%S+') do
-    local fields = redis.call('HMGET', usage, 'b/' .. id, 'c/' .. id, 'o/' .. id, 'l/' .. id .. '/' .. worker,
-                              'q/' .. id, 'p/' .. id)
-    window.used = window.used + tonumber(fields[1] or '0') + tonumber(fields[2] or '0')
-    window.leased = window.leased + tonumber(fields[3] or '0')
-    window.pending = window.pending + tonumber(fields[6] or '0')
-    window.held = window.held or tonumber(fields[4] or '0')
-    window.waited = window.waited or tonumber(fields[5] or '0')
-  end
-  return window.limit and math.max(0, window.limit - window.used - window.leased)
-end
+local answer = {'', '', '', '', '', '', ''}
+local granted_now, claimed_now, leased_now = {}, {}, {}
 
--- Units of a window that nobody has, nor anybody of a window that carries it; nil without a limit.
-local function read_rest(window)
-  local rest = read_counters(window)
-  for _, carrier in ipairs(rest and window.carriers or {}) do
-    rest = math.min(rest, read_counters(carrier) or rest)
-  end
-  return rest
+local function report(window, granted, rest)
+  local at = #answer
+  answer[at + 1], answer[at + 2], answer[at + 3] = window.id, granted, rest or ''
+  answer[at + 4], answer[at + 5] = window.lent + window.claimed, window.used
+  answer[at + 6] = now - window.own.waited < 2000 and '1' or '0'
 end
-
-local function expire_leases()
-  for _, member in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', whole(now))) do
-    local window, holder = string.match(member, '^(.*)/([^/]+)$')
-    set_lease(window, holder, 0)
-    redis.call('ZREM', leases, member)
-  end
-end
-
-local paused = math.max(counter('p'), tonumber(redis.call('HGET', KEYS[1], 'until') or '0')) - now
 
 -- A lease is at most what the worker asks for and its share of the rest, but as much as waiting requests need. Who asks
 -- for whole units gets a whole share, since the fraction of one would be of no use to anybody. What is too little for
 -- any waiting request stays where it is, until others have given back what they cannot use either.
-local function size_of(rest, least, need, want)
-  if rest < least then
-    return 0
-  end
-  local share = math.floor(rest / (4 * math.max(1, redis.call('ZCOUNT', seen, whole(now - 60000), '+inf'))))
-  if want % 1000 == 0 then
-    share = share - share % 1000
-  end
-  return math.max(math.min(want, share), math.min(need, rest))
-end
-
-local answer = {'', '', '', '', '', '', ''}
-local granted_now, claimed_now = {}, {}
-
-local function report(window, granted, rest)
-  for _, value in ipairs({window.id, whole(granted), rest and whole(rest) or '', whole(window.leased - window.held + window.pending),
-                          whole(window.used), now - window.waited < 2000 and '1' or '0'}) do
-    answer[#answer + 1] = value
-  end
-end
-
 local function grant(meter, wanted, least, need, want)
   local window = find_window(meter, wanted)
   if not window then
     return
   end
-  local granted, rest = 0, read_rest(window)
-  if rest and window.open and paused <= 0 then
-    granted = size_of(rest, least, need, want)
-    rest = rest - granted
-    if granted > 0 then
-      change_lease(window.id, worker, granted)
-      if ARGV[9] == 'return' then
-        redis.call('ZADD', leases, whole(now + lease_ms), window.id .. '/' .. worker)
+  local granted, rest = 0, window.rest
+  if window.grants and paused_until <= now then
+    if rest >= least then
+      local sharers = redis.call('ZCOUNT', prefix .. 'seen:' .. chain, now - 60000, '+inf')
+      local share = math.floor(rest / (4 * math.max(1, sharers)))
+      if want % 1000 == 0 then
+        share = share - share % 1000
       end
+      granted = math.max(math.min(want, share), math.min(need, rest))
+      rest = rest - granted
     end
-    if granted < need and window.leased > window.held then
-      redis.call('HSET', usage, 'q/' .. window.id, whole(now))
-      window.waited = now
+    if granted > 0 then
+      change_lease(window.own, granted)
+      leased_now[#leased_now + 1] = window.id .. mine
+    end
+    if granted < need and window.lent > 0 then
+      window.own.waited = now
     end
   end
-  granted_now[#granted_now + 1] = meter .. ' ' .. window.id .. ' ' .. whole(granted)
+  granted_now[#granted_now + 1] = string.format('%s %s %.0f', meter, window.id, granted)
   report(window, granted, rest)
 end
 
 -- Counts as many requests of a claim as every limit leaves, and answers where the next entry begins.
 local function claim(at)
-  local hour, key, asked, within, windows = ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3]), ARGV[at + 4] == 'within', {}
-  local counted, after = asked, at + 6 + 3 * tonumber(ARGV[at + 5])
+  local of, asked, within = '/' .. ARGV[at + 1] .. '/' .. ARGV[at + 2], tonumber(ARGV[at + 3]), ARGV[at + 4] == 'within'
+  local counted, after, parts = asked, at + 6 + 3 * ARGV[at + 5], {}
   for place = at + 6, after - 1, 3 do
     local id, units, least = ARGV[place], tonumber(ARGV[place + 1]), tonumber(ARGV[place + 2])
     local meter = string.match(id, '^%d+/(.*)/%-?%d+$')
-    local window = find_window(meter, id) or {id = id, limit = 0, carried = '', carriers = {}, is_gone = true}
-    local rest, fit = read_rest(window), asked
-    if within and window.is_gone or within and rest and (paused > 0 or rest < least) then
+    local found = find_window(meter, id)
+    local window = found or add_up(id, 0, '')
+    local rest, fit = window.rest, asked
+    if within and rest and (not found or paused_until > now or rest < least) then
       fit = 0
     elseif within and rest and units > 0 then
       fit = math.floor(rest / units)
     end
-    if fit < asked and window.leased > window.held then
-      redis.call('HSET', usage, 'q/' .. id, whole(now))
-      window.waited = now
+    if fit < asked and window.lent > 0 then
+      window.own.waited = now
     end
     counted = math.min(counted, fit)
-    windows[#windows + 1] = {window, units, rest, meter}
+    window.meter, window.units = meter, units
+    parts[#parts + 1] = window
   end
-  for _, part in ipairs(windows) do
-    local window, units, rest = part[1], counted * part[2], part[3]
+  for part = 1, #parts do
+    local window = parts[part]
+    local own, units = window.own, counted * window.units
     if units > 0 then
-      take(window.id, hour, key, units)
-      window.used, window.pending = window.used + units, window.pending + units
+      local share = share_of(window.id .. of)
+      share.open, own.claimed, own.consumed = share.open + units, own.claimed + units, own.consumed + units
     end
-    granted_now[#granted_now + 1] = part[4] .. ' ' .. window.id .. ' 0'
-    report(window, 0, rest and math.max(0, rest - units))
+    window.used, window.claimed = window.used + units, window.claimed + units
+    granted_now[#granted_now + 1] = window.meter .. ' ' .. window.id .. ' 0'
+    report(window, 0, window.rest and math.max(0, window.rest - units))
   end
-  claimed_now[#claimed_now + 1] = whole(counted)
+  claimed_now[#claimed_now + 1] = counted
   return after
 end
 
-local last, first_grants, first_claims = 0, '', ''
-local record_of_worker = redis.call('HGET', workers, worker)
-if record_of_worker then
-  last, first_grants, first_claims = string.match(record_of_worker, '^(%d+),%d+,([^|]*)|?(.*)$')
-  last = tonumber(last)
-end
-
-local status = 'ok'
+local status, is_counted, changed, emptied, expired = 'ok', false, {}, {}, {}
 if sequence == 0 then
-  sequence = last
+  -- It only looks.
 elseif sequence == last then
   status = 'again'
   claimed_now[1] = first_claims
   for meter, id, granted in string.gmatch(first_grants, '([^ ;]+) (%S+) (%d+)') do
-    local window = find_window(meter, id) or {id = id, limit = 0, carried = '', carriers = {}}
-    report(window, tonumber(granted), read_rest(window))
+    local window = find_window(meter, id) or add_up(id, 0, '')
+    report(window, tonumber(granted), window.rest)
   end
 elseif sequence < last then
   status = 'stale'
 elseif sequence > last + 1 and ARGV[8] ~= 'restart' then
   status = 'gap'
-  paused = math.max(paused, lease_ms)
-  redis.call('HSET', usage, 'p', whole(now + paused))
+  paused_until = math.max(paused_until, redis.call('HGET', usage, 'p') or 0, now + lease_ms)
+  changed = {'p', paused_until}
 else
-  last = sequence
-  redis.call('ZADD', seen, whole(now), worker)
-  if ARGV[9] == 'return' then
-    expire_leases()
+  last, is_counted = sequence, true
+  -- Who counts workers, or misses one, need not know it to the second.
+  if math.abs(now - told) >= 1000 then
+    told = now
+    redis.call('ZADD', prefix .. 'seen:' .. chain, now, worker)
   end
-  local at, changed = 11, false
-  while ARGV[at] do
-    local kind = ARGV[at]
-    changed = changed or kind == 'c' or kind == 'u' or kind == 'f' or kind == 'k' or kind == 'x'
-    if kind == 'c' or kind == 'u' then
-      if kind == 'c' then
-        change_lease(ARGV[at + 1], worker, -tonumber(ARGV[at + 4]))
-      end
-      record(ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], tonumber(ARGV[at + 4]))
-      count(ARGV[at + 1], tonumber(ARGV[at + 4]))
-      at = at + 5
-    elseif kind == 'f' or kind == 'g' or kind == 'k' then
-      local change = kind == 'f' and finish or kind == 'g' and give_back or keep
-      change(ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], tonumber(ARGV[at + 4]))
-      at = at + 5
-    elseif kind == 'x' then
-      at = claim(at)
-    elseif kind == 'r' then
-      change_lease(ARGV[at + 1], worker, -tonumber(ARGV[at + 2]))
-      at = at + 3
-    elseif kind == 'd' then
-      set_lease(ARGV[at + 1], worker, tonumber(ARGV[at + 2]))
-      at = at + 3
+  if returns then
+    expired = redis.call('ZRANGEBYSCORE', prefix .. 'leases:' .. chain, '-inf', now)
+  end
+  for _, member in ipairs(expired) do
+    local id, holder = string.match(member, '^(.*)/([^/]+)$')
+    local window = counters_of(id)
+    if holder == worker then
+      change_lease(window, -window.held)
     else
-      grant(ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5]))
-      at = at + 6
+      window.leased = window.leased - (redis.call('HGET', usage, 'l/' .. member) or 0)
+      emptied[#emptied + 1] = 'l/' .. member
     end
   end
-  if changed then
-    redis.call('SADD', KEYS[2], prefix .. ' ' .. chain)
+  local at = 11
+  while ARGV[at] do
+    local kind = ARGV[at]
+    if kind == 'x' then
+      at = claim(at)
+    elseif kind == 'w' then
+      grant(ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5]))
+      at = at + 6
+    elseif kind == 'r' or kind == 'd' then
+      local window, units = counters_of(ARGV[at + 1]), tonumber(ARGV[at + 2])
+      change_lease(window, kind == 'r' and -units or units - window.held)
+      at = at + 3
+    else
+      local place, units = ARGV[at + 1] .. '/' .. ARGV[at + 2] .. '/' .. ARGV[at + 3], tonumber(ARGV[at + 4])
+      local window, share, recorded = counters_of(ARGV[at + 1]), share_of(place), units
+      if kind == 'c' or kind == 'u' then
+        window.consumed = window.consumed + units
+        if kind == 'c' then
+          change_lease(window, -units)
+        end
+      else
+        recorded = change_claim(kind, window, share, place, units)
+      end
+      -- What was recorded and given back since pays for what is to be recorded.
+      if window.excess > 0 then
+        local paid = math.min(window.excess, recorded)
+        window.excess, recorded = window.excess - paid, recorded - paid
+      end
+      share.recorded = share.recorded + recorded
+      at = at + 5
+    end
   end
-  redis.call('HSET', workers, worker, whole(last) .. ',' .. whole(now) .. ',' .. table.concat(granted_now, ';') .. '|' .. table.concat(claimed_now, ' '))
 end
 
-local current = redis.call('HMGET', access, 'version', 'doc')
-local version, document = current[1] or '0', ''
+version = version or redis.call('HGET', access, 'version') or '0'
+answer[1], answer[2], answer[3], answer[5] = status, last, version, key_document
 if version ~= ARGV[7] then
-  document = current[2] or ''
+  answer[4] = redis.call('HGET', access, 'doc') or ''
 end
-answer[1], answer[2], answer[3], answer[4], answer[5], answer[6], answer[7] =
-  status, whole(last), version, document, key_document, whole(math.max(0, paused)), table.concat(claimed_now, ' ')
+if not next(windows) then
+  paused_until = math.max(paused_until, redis.call('HGET', usage, 'p') or 0)
+end
+answer[6], answer[7] = math.max(0, paused_until - now), table.concat(claimed_now, ' ')
+
+if is_counted then
+  local grants = table.concat(granted_now, ';')
+  redis.call('HSET', workers, worker, string.format('%.0f,%.0f,%s|%s', last, told, grants, answer[7]))
+end
+
+-- Notes whether a counter is not as it was read; at nothing it is removed.
+local dirty = {}
+local function put(kind, of, units, read)
+  if units == (read or 0) + 0 then
+    return false
+  elseif units == 0 then
+    emptied[#emptied + 1] = kind .. of
+  else
+    changed[#changed + 1] = kind .. of
+    changed[#changed + 1] = units
+  end
+  return true
+end
+for id, window in pairs(windows) do
+  local read = window.read
+  if put('c/', id, window.consumed, read[2]) and (read[2] or '0') == '0' then
+    redis.call('HSETNX', usage, 'n/' .. id, redis.call('HGET', usage, 'late') or '0')
+  end
+  put('o/', id, window.leased, read[3])
+  put('l/', id .. mine, window.held, read[4])
+  put('p/', id, window.claimed, read[5])
+  put('e/', id, window.excess, read[6])
+  put('q/', id, window.waited, read[7])
+end
+for place, share in pairs(shares) do
+  local read = share.read
+  if put('h/', place, share.recorded, read[1]) then
+    dirty[#dirty + 1] = 'h/' .. place
+  end
+  -- A claim that is open stands among the dirty already.
+  if put('t/', place .. mine, share.open, read[2]) and not read[2] then
+    dirty[#dirty + 1] = 't/' .. place .. mine
+  end
+  if share.saved then
+    put('s/', place .. mine, share.saved, read[3])
+  end
+end
+
+-- Lua hands over some thousands of values at once at most.
+local function write(command, key, words)
+  local new = 0
+  for from = 1, #words, 4000 do
+    new = new + redis.call(command, key, unpack(words, from, math.min(from + 3999, #words)))
+  end
+  return new
+end
+write('HSET', usage, changed)
+write('HDEL', usage, emptied)
+-- A chain with anything dirty is pending already.
+if write('SADD', prefix .. 'dirty:' .. chain, dirty) > 0 then
+  redis.call('SADD', KEYS[2], prefix .. ' ' .. chain)
+end
+if returns then
+  write('ZREM', prefix .. 'leases:' .. chain, expired)
+  for _, member in ipairs(leased_now) do
+    redis.call('ZADD', prefix .. 'leases:' .. chain, now + lease_ms, member)
+  end
+end
 return answer

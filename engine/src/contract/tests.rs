@@ -127,4 +127,15 @@ fn numbers_that_lua_cannot_count_to_are_no_answer() {
         let answer = batch(last, claims, granted, used);
         assert_eq!(Settled::read(&answer), Err(AnswerError::Unexpected));
     }
+    let counted = |last| {
+        let text = [Reply::Bulk(b"1"), Reply::Bulk(b""), Reply::Bulk(b"")];
+        let numbers = [Reply::Integer(0), Reply::Bulk(b"")];
+        let words = [Reply::Bulk(b"ok"), Reply::Integer(last)];
+        Reply::Array([&words[..], &text, &numbers].concat())
+    };
+    assert!(Settled::read(&counted(9_007_199_254_740_992)).is_ok());
+    for last in [-1, 9_007_199_254_740_993] {
+        let answer = counted(last);
+        assert_eq!(Settled::read(&answer), Err(AnswerError::Unexpected));
+    }
 }

@@ -35,7 +35,7 @@ pub struct Drained {
 
 const DAY_MS: u64 = 24 * 3_600_000;
 /// After how long in these tests a silent worker's claims are recorded for it.
-pub const SILENCE_MS: u64 = 500;
+pub const SILENCE_MS: u64 = 1_500;
 
 impl World {
     pub fn drain(&mut self) -> Drained {

@@ -11,6 +11,7 @@ mod order;
 mod publish;
 mod random;
 mod world;
+mod writes;
 
 /// Runs each scenario on the model and on a real Redis.
 macro_rules! on_both {
