@@ -19,6 +19,9 @@ use crate::packed;
 
 use timers::Timer;
 
+/// At how many chains is looked for one that may be forgotten.
+const SEARCH_MAX: usize = 1_024;
+
 /// Which chain, in which life of its place in the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ChainRef {
@@ -328,6 +331,3 @@ impl Chains {
         self.by_id.len()
     }
 }
-
-/// At how many chains is looked for one that may be forgotten.
-const SEARCH_MAX: usize = 1_024;
